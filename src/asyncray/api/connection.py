@@ -1,0 +1,173 @@
+"""How a driver gets its runtime: `init`, or the first `.remote()` without one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Generator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from asyncray.api.embedded import EmbeddedCluster
+from asyncray.config import DEFAULT
+from asyncray.errors import AsyncrayError, ConnectionFailed
+from asyncray.rpc.network import GrpcNetwork
+from asyncray.rpc.platform import Platform
+from asyncray.session import SessionInfo, find_session
+from asyncray.worker import current
+from asyncray.worker.runtime import Job, Membership, Runtime
+
+_cluster_of: dict[Runtime, EmbeddedCluster] = {}
+
+
+class Connection:
+    """What `init` returns: await it, or use it with `async with`."""
+
+    def __init__(self, address: str | None, token: str | None, namespace: str, settings: dict[str, Any]) -> None:
+        self._address = address
+        self._token = token
+        self._namespace = namespace
+        self._settings = settings
+        self._runtime: Runtime | None = None
+
+    def __await__(self) -> Generator[Any, None, Connection]:
+        return self._connect().__await__()
+
+    async def __aenter__(self) -> Connection:
+        return await self._connect()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await disconnect()
+
+    @property
+    def address(self) -> str:
+        """`host:port` of the cluster's control plane, for `asyncray node --address` and other drivers."""
+        assert self._runtime is not None
+        return str(self._runtime.job["address"])
+
+    async def _connect(self) -> Connection:
+        if self._runtime is not None:
+            return self
+        if current.get_runtime() is not None:
+            raise AsyncrayError(
+                "asyncray is initialised already: call shutdown() first, or init(ignore_reinit_error=True)"
+            )
+        if self._address is not None:
+            info = _find(self._address)
+            await self._join(info, self._token or _read_token(info))
+            return self
+        cluster = EmbeddedCluster(self._settings)
+        try:
+            info = await cluster.started()
+            runtime = await self._join(info, info.token())
+        except BaseException:
+            await cluster.stop()
+            raise
+        _cluster_of[runtime] = cluster
+        return self
+
+    def reuse(self, runtime: Runtime) -> None:
+        """Stands for a connection that exists already."""
+        self._runtime = runtime
+
+    def connect_soon(self) -> Runtime:
+        """For `.remote()` without `init`, on a running loop: starts the cluster, and joins it in the background."""
+        cluster = EmbeddedCluster(self._settings)
+        info = cluster.started_blocking()
+        runtime = self._new_runtime(info, info.token())
+        _cluster_of[runtime] = cluster
+        runtime.spawn(runtime.start(), name="join cluster")
+        return runtime
+
+    async def _join(self, info: SessionInfo, token: str) -> Runtime:
+        runtime = self._new_runtime(info, token)
+        try:
+            await runtime.start()
+        except BaseException:
+            current.set_runtime(None)
+            raise
+        return runtime
+
+    def _new_runtime(self, info: SessionInfo, token: str) -> Runtime:
+        platform = Platform(GrpcNetwork(token))
+        membership = Membership(
+            node_target=info.node_target,
+            control_target=info.control_target,
+            node_id=bytes.fromhex(info.node_id),
+            socket_dir=info.socket_dir,
+            host=info.host,
+        )
+        information = {
+            "sys_path": [path or os.getcwd() for path in sys.path],
+            "namespace": self._namespace or os.urandom(8).hex(),
+            "pid": os.getpid(),
+            "entrypoint": " ".join(sys.argv),
+            "address": info.address,
+        }
+        job = Job(platform.entropy(4), information)
+        self._runtime = Runtime(platform, DEFAULT, membership, "driver", platform.entropy(16), job)
+        current.set_runtime(self._runtime)
+        return self._runtime
+
+
+async def disconnect() -> None:
+    """Leaves the cluster; an embedded one ends."""
+    runtime = current.get_runtime()
+    if runtime is None:
+        return
+    cluster = _cluster_of.pop(runtime, None)
+    await runtime.stop()
+    if cluster is not None:
+        await cluster.stop()
+
+
+def require_runtime() -> Runtime:
+    """The current runtime. Without one, an embedded cluster is started, as Ray does."""
+    runtime = current.get_runtime()
+    if runtime is not None:
+        return runtime
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        from asyncray import sync
+
+        sync.init()
+        runtime = current.get_runtime()
+        assert runtime is not None
+        return runtime
+    return Connection(None, None, "", {}).connect_soon()
+
+
+def _find(address: str) -> SessionInfo:
+    if address != "auto" and not _is_endpoint(address):
+        raise AsyncrayError(f"address {address!r} is neither 'auto' nor host:port")
+    info = find_session(address)
+    if info is not None:
+        return info
+    if address == "auto":
+        raise ConnectionFailed("no cluster runs on this machine: start one with `asyncray node --head`")
+    raise ConnectionFailed(
+        f"no node of a cluster at {address} runs on this machine: start one with"
+        f" `asyncray node --address {address}`, or check the address"
+    )
+
+
+def _is_endpoint(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    return bool(host) and port.isdigit()
+
+
+def _read_token(info: SessionInfo) -> str:
+    return os.environ.get("ASYNCRAY_TOKEN") or info.token()
+
+
+def read_token_file(path: str) -> str:
+    """The token in a file. Raises AsyncrayError when it cannot be read."""
+    try:
+        return Path(path).read_text().strip()
+    except OSError as error:
+        raise AsyncrayError(f"cannot read the token file {path}: {error.strerror}") from None

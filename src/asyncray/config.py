@@ -1,0 +1,60 @@
+"""Every tunable, validated, in one frozen dataclass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Times are seconds, sizes are bytes."""
+
+    inline_limit: int = 100 * 1024
+    """Values up to this size travel inside messages and live in their owner's process."""
+    frame_limit: int = 64 * 1024 * 1024
+    """A frame larger than this closes its stream."""
+    frame_target: int = 1024 * 1024
+    """A loop turn's messages are split into frames of about this size."""
+    http2_window: int = 64 * 1024 * 1024
+    """Flow-control window of a stream and of a connection."""
+    connect_timeout: float = 10.0
+    """How long a dial may take before the address counts as wrong."""
+    node_silence_timeout: float = 5.0
+    """A node that says nothing for this long is dead. Daemons run only our code: their silence counts."""
+    ping_interval: float = 1.0
+    """How often an idle daemon stream is pinged."""
+    reference_sweep_interval: float = 0.1
+    """The longest that a dropped reference waits, in an idle process, before its owner learns of it."""
+    lease_idle_timeout: float = 0.5
+    """How long a lease without work is kept."""
+    lease_requests_in_flight: int = 16
+    """Lease requests per scheduling class that wait at a node at the same time."""
+    pipeline_time: float = 0.005
+    """Tasks are sent ahead to a worker up to about this much work."""
+    pipeline_limit: int = 256
+    """Tasks sent ahead to one worker at the most."""
+    handback_after: float = 0.05
+    """A worker whose running task takes longer than this returns the tasks that wait behind it."""
+    loop_watchdog: float = 1.0
+    """A coroutine that blocks a worker's loop for longer is named in the log."""
+    worker_idle_timeout: float = 10.0
+    """Idle workers above the number of CPUs end after this time."""
+    worker_start_timeout: float = 30.0
+    """A forked worker that has not registered by then is ended."""
+    stop_timeout: float = 3.0
+    """How long a stopping process may take before it is killed."""
+    infeasible_warning_after: float = 5.0
+    """A lease that no node can ever grant is warned of after this time."""
+    resource_report_interval: float = 0.1
+    """Changed resources reach the control plane within this time."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value <= 0:
+                raise ValueError(f"{field.name} must be positive, got {value}")
+        if self.inline_limit > self.frame_target:
+            raise ValueError("inline_limit cannot exceed frame_target: an inline value must fit one frame")
+
+
+DEFAULT = Config()

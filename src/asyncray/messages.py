@@ -1,0 +1,162 @@
+"""The messages of the streams: their kinds, and the shapes that a decoder accepts.
+
+A message is a msgpack array: its kind (int), then its fields. `SHAPES[kind]` is the set of tuples of
+exact Python types that the whole array (kind included) may have; `rpc/stream.py` refuses all else, so a
+handler can take its fields as they are. Field names below stand in the order of the array.
+
+An *address* is the array `[process_id, node_id, unix_path, tcp]`: 16 bytes, 16 bytes, the path of the
+process's Unix socket, `host:port`. A *value* is the bytes of `serialization.py`. A *contained* field
+lists the references inside a value: `[[object_id, owner_address], ...]`, or None when there are none.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any, Final
+
+Address = list[Any]
+"""`[process_id, node_id, unix_path, tcp]`, as it travels."""
+
+Message = tuple[Any, ...] | list[Any]
+
+# ---- every stream
+HELLO: Final = 1  # address, role ("driver", "worker", "node"): who dialled; the first message of each stream
+
+# ---- peer streams: between two processes that run user code
+TEMPLATE: Final = 10  # template_id, function_id (or actor_id), name, num_returns, is_method
+TASK: Final = 11  # task_id, template_id, arguments (value), references [[position or keyword, object_id, state, value or location], ...] or None
+RESULT: Final = 12  # task_id, status, returns (each a value, or [state, value or location, contained]), microseconds
+HANDBACK: Final = 13  # [task_id, ...]: not started, to be placed again
+GET: Final = 14  # object_id: the borrower asks the owner for the value
+VALUE: Final = 15  # object_id, state, value or location
+BORROW: Final = 16  # object_id, sequence
+BORROW_ACK: Final = 17  # object_id, sequence, alive
+RELEASE: Final = 18  # object_id
+CONFIRM: Final = 19  # task_id: the caller has borrowed what the result contains
+
+# ---- node streams: a process and its node manager (or another node's, for leases)
+REGISTER: Final = 30  # pid, job_id or None, job {"sys_path": [str, ...], "namespace": str, ...}; empty for a worker
+WELCOME: Final = 31  # node_id, node address (host:port), arena_path, arena_capacity in bytes
+LEASE_REQUEST: Final = 32  # request_id, resources {name: units of 1/10000}, job_id, spilled (already sent on by a node)
+LEASE_CANCEL: Final = 33  # request_id
+LEASE_GRANTED: Final = 34  # request_id, lease_id, worker address, instances {name: [index, ...]}
+LEASE_SPILLED: Final = 35  # request_id, node address (host:port)
+LEASE_FAILED: Final = 36  # request_id, reason
+LEASE_RETURN: Final = 37  # lease_id
+LEASE_RECLAIM: Final = 38  # lease_id, drain: return it if it is idle; with drain, once its tasks are done
+LEASE_LOST: Final = 39  # lease_id, cause: its worker died
+BLOCKED: Final = 40  # worker: the running task waits for an object
+UNBLOCKED: Final = 41
+ASSIGN: Final = (
+    42  # job_id, job {"sys_path", "namespace", ...}, environment {name: value}: before a worker's first task
+)
+CREATE_ACTOR: Final = (
+    43  # actor_id, class_id, class_name, creation_task_id, payload, references, max_concurrency, owner process
+)
+ACTOR_CREATED: Final = 44  # actor_id, error (value) or None
+EXIT: Final = 45  # graceful: finish what was received first
+CREATE: Final = 46  # request_id, object_id, size in bytes
+CREATED: Final = 47  # request_id, offset in the arena, or -1 and why not
+SEAL: Final = 48  # object_id, owner process_id
+ABORT: Final = 49  # object_id: never sealed
+PIN: Final = 50  # request_id, object_id
+PINNED: Final = 51  # request_id, offset, size; size -1 when the object is not there
+UNPIN: Final = 52  # object_id
+FREE: Final = 53  # [object_id, ...]: their owner needs them no more
+LOG: Final = 54  # job's driver: worker pid, stream name, text lines
+WARNING: Final = 55  # text
+
+# ---- control streams: a process and the control plane
+JOB: Final = 60  # job_id, {"pid", "entrypoint", "namespace", ...}: the driver of a job
+JOB_ACCEPTED: Final = 61  # job_id
+SUBSCRIBE_ACTOR: Final = 62  # actor_id
+ACTOR_STATE: Final = 63  # actor_id, state, address or None, death cause (value) or None
+ACTOR_RELEASED: Final = 64  # actor_id: its last handle is gone
+
+# ---- node session: a node manager and the control plane
+REGISTER_NODE: Final = 70  # node_id, address, {"hostname", "pid", "total", "labels", "session_dir", "head"}
+NODE_ACCEPTED: Final = 71  # cluster_id
+RESOURCES: Final = 72  # available {name: units}, queued lease shapes
+VIEW: Final = 73  # [[node_id, address, total, available, labels, alive], ...]: changed nodes only
+PLACE_ACTOR: Final = 74  # actor_id, job_id, job, resources, placement, CREATE_ACTOR's fields
+ACTOR_PLACED: Final = 75  # actor_id, worker address, pid, error (value) or None
+STOP_ACTOR: Final = 76  # actor_id, graceful
+PROCESS_DIED: Final = 77  # process_id, cause: node -> control, and control -> nodes
+JOB_ENDED: Final = 78  # job_id
+ACTOR_DIED: Final = 79  # actor_id, cause text
+
+# ---- states of a value (VALUE.state, an entry of RESULT.returns)
+INLINE: Final = 1  # the value itself
+STORED: Final = 2  # [node_id, node address (host:port), size]: in that node's arena
+ERROR: Final = 3  # a pickled exception, as a value
+GONE: Final = 4  # freed or lost
+
+# ---- statuses of a RESULT
+OK: Final = 0
+FAILED: Final = 1
+"""Every return carries the same error value."""
+
+
+def _shapes(kind: int, *fields: type | tuple[type, ...]) -> tuple[int, frozenset[tuple[type, ...]]]:
+    alternatives = [field if isinstance(field, tuple) else (field,) for field in fields]
+    return kind, frozenset((int, *combination) for combination in product(*alternatives))
+
+
+_NONE = type(None)
+
+SHAPES: Final[dict[int, frozenset[tuple[type, ...]]]] = dict(
+    (
+        _shapes(HELLO, list, str),
+        _shapes(TEMPLATE, int, bytes, str, int, bool),
+        _shapes(TASK, bytes, int, bytes, (list, _NONE)),
+        _shapes(RESULT, bytes, int, list, int),
+        _shapes(HANDBACK, list),
+        _shapes(GET, bytes),
+        _shapes(VALUE, bytes, int, (bytes, list, _NONE)),
+        _shapes(BORROW, bytes, int),
+        _shapes(BORROW_ACK, bytes, int, bool),
+        _shapes(RELEASE, bytes),
+        _shapes(CONFIRM, bytes),
+        _shapes(REGISTER, int, (bytes, _NONE), dict),
+        _shapes(WELCOME, bytes, str, str, int),
+        _shapes(LEASE_REQUEST, int, dict, bytes, bool),
+        _shapes(LEASE_CANCEL, int),
+        _shapes(LEASE_GRANTED, int, bytes, list, dict),
+        _shapes(LEASE_SPILLED, int, str),
+        _shapes(LEASE_FAILED, int, str),
+        _shapes(LEASE_RETURN, bytes),
+        _shapes(LEASE_RECLAIM, bytes, bool),
+        _shapes(LEASE_LOST, bytes, str),
+        _shapes(BLOCKED),
+        _shapes(UNBLOCKED),
+        _shapes(ASSIGN, bytes, dict, dict),
+        _shapes(CREATE_ACTOR, bytes, bytes, str, bytes, bytes, (list, _NONE), int, bytes),
+        _shapes(ACTOR_CREATED, bytes, (bytes, _NONE)),
+        _shapes(EXIT, bool),
+        _shapes(CREATE, int, bytes, int),
+        _shapes(CREATED, int, int, str),
+        _shapes(SEAL, bytes, bytes),
+        _shapes(ABORT, bytes),
+        _shapes(PIN, int, bytes),
+        _shapes(PINNED, int, int, int),
+        _shapes(UNPIN, bytes),
+        _shapes(FREE, list),
+        _shapes(LOG, int, str, str),
+        _shapes(WARNING, str),
+        _shapes(JOB, bytes, dict),
+        _shapes(JOB_ACCEPTED, bytes),
+        _shapes(SUBSCRIBE_ACTOR, bytes),
+        _shapes(ACTOR_STATE, bytes, str, (list, _NONE), (bytes, _NONE)),
+        _shapes(ACTOR_RELEASED, bytes),
+        _shapes(REGISTER_NODE, bytes, str, dict),
+        _shapes(NODE_ACCEPTED, bytes),
+        _shapes(RESOURCES, dict, list),
+        _shapes(VIEW, list),
+        _shapes(PLACE_ACTOR, bytes, bytes, dict, dict, dict, list),
+        _shapes(ACTOR_PLACED, bytes, (list, _NONE), int, (bytes, _NONE)),
+        _shapes(STOP_ACTOR, bytes, bool),
+        _shapes(PROCESS_DIED, bytes, str),
+        _shapes(JOB_ENDED, bytes),
+        _shapes(ACTOR_DIED, bytes, str),
+    )
+)

@@ -1,0 +1,171 @@
+"""The node's membership: its stream with the control plane."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from asyncray import messages
+from asyncray.config import Config
+from asyncray.errors import ConnectionFailed, ProtocolError
+from asyncray.node.actor_host import ActorHost
+from asyncray.node.lease_manager import LeaseManager
+from asyncray.node.scheduling import NodeView
+from asyncray.node.sessions import Session, Sessions
+from asyncray.node.store_manager import StoreManager
+from asyncray.node.worker_pool import Worker, WorkerPool
+from asyncray.rpc.network import Channel
+from asyncray.rpc.platform import Platform
+from asyncray.rpc.service import Manager
+from asyncray.rpc.stream import FrameStream
+
+_log = logging.getLogger(__name__)
+
+ROUTE = "/asyncray.Control/NodeSession"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeIdentity:
+    """What the cluster knows a node by."""
+
+    node_id: bytes
+    hostname: str
+    pid: int
+    session_dir: str
+    labels: dict[str, str] = field(default_factory=dict)
+    head: bool = False
+
+
+class ControlLink(Manager):
+    """Registers the node, reports its resources, carries out what the control plane asks."""
+
+    def __init__(
+        self,
+        identity: NodeIdentity,
+        target: str,
+        platform: Platform,
+        config: Config,
+        sessions: Sessions,
+        pool: WorkerPool,
+        leases: LeaseManager,
+        actors: ActorHost,
+        store: StoreManager,
+        node_address: Callable[[], str],
+    ) -> None:
+        self._identity = identity
+        self._target = target
+        self._platform = platform
+        self._config = config
+        self._sessions = sessions
+        self._pool = pool
+        self._leases = leases
+        self._actors = actors
+        self._store = store
+        self._node_address = node_address
+        self.registered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when the control plane knows the node."""
+        self._channel: Channel | None = None
+        self._stream: FrameStream | None = None
+        self._reported: dict[str, int] = {}
+        self._lost: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+        self._handlers: dict[int, Callable[..., None]] = {
+            messages.NODE_ACCEPTED: self._on_accepted,
+            messages.VIEW: self._on_view,
+            messages.PLACE_ACTOR: actors.place,
+            messages.STOP_ACTOR: actors.stop_actor,
+            messages.PROCESS_DIED: self._on_process_died,
+            messages.JOB_ENDED: self._on_job_ended,
+        }
+        actors.report = self._send
+        pool.on_death.append(self._worker_died)
+        sessions.on_lost.append(self._session_lost)
+
+    async def _register(self) -> None:
+        """Raises ConnectionFailed, AuthenticationError."""
+        identity = self._identity
+        self._channel = await self._platform.network.connect(self._target)
+        information = {
+            "hostname": identity.hostname,
+            "pid": identity.pid,
+            "total": self._leases.resources.total,
+            "labels": identity.labels,
+            "session_dir": identity.session_dir,
+            "head": identity.head,
+        }
+        register = (messages.REGISTER_NODE, identity.node_id, self._node_address(), information)
+        self._stream = await self._channel.open(ROUTE, self, register)
+
+    async def run(self) -> None:
+        """Registers; then reports changes, at most every `resource_report_interval`, and else signs of life."""
+        await self._register()
+        while True:
+            changed = asyncio.ensure_future(self._leases.changed.wait())
+            try:
+                await asyncio.wait(
+                    (changed, self._lost), timeout=self._config.ping_interval, return_when=asyncio.FIRST_COMPLETED
+                )
+            finally:
+                changed.cancel()
+            if self._lost.done():
+                raise ConnectionFailed(f"the control plane at {self._target} is gone: {self._lost.result()}")
+            self._report()
+            await asyncio.sleep(self._config.resource_report_interval)
+
+    async def stop(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+        if self._channel is not None:
+            self._channel.close()
+
+    def on_message(self, stream: FrameStream, message: list[Any]) -> None:
+        handler = self._handlers.get(message[0])
+        if handler is None:
+            stream.close(ProtocolError(f"message {message[0]} does not belong on a node's control stream"))
+            return
+        handler(*message[1:])
+
+    def on_close(self, stream: FrameStream, error: Exception | None) -> None:
+        if not self._lost.done():
+            self._lost.set_result(error or ConnectionError("it closed the connection"))
+
+    def _on_accepted(self, cluster_id: bytes) -> None:
+        if not self.registered.done():
+            self.registered.set_result(None)
+
+    def _send(self, *message: Any) -> None:
+        if self._stream is not None:
+            self._stream.send(message)
+
+    def _report(self) -> None:
+        self._leases.changed.clear()
+        available = self._leases.resources.available
+        changes = {name: amount for name, amount in available.items() if self._reported.get(name) != amount}
+        self._reported = dict(available)
+        shapes = [request.demand for request in self._leases.queue][:10]
+        self._send(messages.RESOURCES, changes, shapes)
+
+    def _on_view(self, nodes: list[list[Any]]) -> None:
+        for node_id, address, total, available, labels, alive in nodes:
+            if node_id != self._identity.node_id:
+                self._leases.view[node_id] = NodeView(node_id, address, total, available, labels, alive)
+        self._leases.respill()
+
+    def _on_process_died(self, process_id: bytes, cause: str) -> None:
+        self._store.owner_lost(process_id)
+
+    def _on_job_ended(self, job_id: bytes) -> None:
+        self._actors.end_job(job_id)
+        self._leases.end_job(job_id)
+        self._pool.end_job(job_id)
+        self._sessions.jobs.pop(job_id, None)
+
+    def _worker_died(self, worker: Worker, cause: str) -> None:
+        self._store.owner_lost(worker.process_id)
+        self._send(messages.PROCESS_DIED, worker.process_id, cause)
+
+    def _session_lost(self, session: Session) -> None:
+        if session.role == "driver":
+            self._store.owner_lost(session.process_id)

@@ -1,0 +1,76 @@
+"""The node manager: one per machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from asyncray.config import Config
+from asyncray.node.actor_host import ActorHost
+from asyncray.node.control_link import ControlLink, NodeIdentity
+from asyncray.node.lease_manager import LeaseManager
+from asyncray.node.lease_queue import NodeResources
+from asyncray.node.handlers import NodeHandlers
+from asyncray.node.sessions import Sessions
+from asyncray.node.store_manager import StoreManager
+from asyncray.node.worker_pool import WorkerPool
+from asyncray.resources import UNITS
+from asyncray.rpc.platform import Platform, WorkerLauncher
+from asyncray.rpc.service import Service
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSettings:
+    """What one node is to be."""
+
+    identity: NodeIdentity
+    resources: Mapping[str, int]
+    """Totals, in units of 0.0001."""
+    control_target: str
+    unix_path: str
+    host: str = "127.0.0.1"
+    port: int = 0
+    worker_specification: dict[str, Any] = field(default_factory=dict)
+
+
+class NodeManager(Service):
+    """Its managers, in the order in which they start."""
+
+    def __init__(self, settings: NodeSettings, platform: Platform, launcher: WorkerLauncher, config: Config) -> None:
+        identity = settings.identity
+        self.sessions = Sessions(identity.node_id, lambda: self.address)
+        self.sessions.on_lost.append(lambda session: launcher.clean(session.process_id))
+        self.resources = NodeResources(settings.resources)
+        self.store = StoreManager(self.sessions, settings.resources.get("object_store_memory", 0) // UNITS)
+        self.pool = WorkerPool(self.sessions, launcher, platform, config, settings.worker_specification)
+        self.pool.keep_ready(settings.resources.get("CPU", 0) // UNITS)
+        self.leases = LeaseManager(identity.node_id, self.resources, self.sessions, self.pool, platform, config)
+        self.actors = ActorHost(self.sessions, self.pool, self.leases)
+        self.sessions.services = [NodeHandlers(settings, self)]
+        self.control = ControlLink(
+            identity,
+            settings.control_target,
+            platform,
+            config,
+            self.sessions,
+            self.pool,
+            self.leases,
+            self.actors,
+            self.store,
+            lambda: self.address,
+        )
+        super().__init__(
+            f"node {identity.node_id.hex()[:8]}",
+            [self.store, self.sessions, self.pool, self.leases, self.actors, self.control],
+            platform.network,
+            unix_path=settings.unix_path,
+            host=settings.host,
+            port=settings.port,
+        )
+
+    @property
+    def address(self) -> str:
+        """`host:port` of its service, while it listens."""
+        assert self.listener is not None
+        return f"{self.listener.host}:{self.listener.port}"

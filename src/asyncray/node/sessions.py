@@ -1,0 +1,108 @@
+"""The node's streams with processes: its own workers and drivers, and those of other nodes that lease here."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from asyncray import messages
+from asyncray.errors import ProtocolError
+from asyncray.messages import Address
+from asyncray.rpc.service import Manager
+from asyncray.rpc.stream import FrameStream
+
+_log = logging.getLogger(__name__)
+
+Handler = Callable[..., None]
+
+
+class Session:
+    """One process, as this node knows it. Lives as long as its stream."""
+
+    def __init__(self, sessions: Sessions, stream: FrameStream) -> None:
+        self._sessions = sessions
+        self.stream = stream
+        self.address: Address = []
+        self.process_id = b""
+        self.role = ""
+        self.pid = 0
+        self.job_id: bytes | None = None
+
+    def __repr__(self) -> str:
+        return f"<session of {self.role or 'unknown'} {self.process_id.hex()[:8]} pid {self.pid}>"
+
+    def send(self, *message: Any) -> None:
+        self.stream.send(message)
+
+    def on_message(self, stream: FrameStream, message: list[Any]) -> None:
+        kind = message[0]
+        if kind == messages.HELLO:
+            self.address, self.role = message[1], message[2]
+            self.process_id = self.address[0]
+            return
+        handler = self._sessions.handlers.get(kind)
+        if handler is None or not self.process_id:
+            stream.close(ProtocolError(f"message {kind} does not belong on a node's stream"))
+            return
+        handler(self, *message[1:])
+
+    def on_close(self, stream: FrameStream, error: Exception | None) -> None:
+        self._sessions.closed(self, error)
+
+
+class Sessions(Manager):
+    """Accepts streams, registers their processes, hands each message to the manager that asked for its kind."""
+
+    def __init__(self, node_id: bytes, node_address: Callable[[], str]) -> None:
+        self._node_id = node_id
+        self._node_address = node_address
+        self.handlers: dict[int, Handler] = {messages.REGISTER: self._on_register}
+        self.by_process: dict[bytes, Session] = {}
+        self.jobs: dict[bytes, dict[str, Any]] = {}
+        """What a worker must know of a job before its first task: `sys_path`, `namespace`."""
+        self.on_registered: list[Callable[[Session], None]] = []
+        self.on_lost: list[Callable[[Session], None]] = []
+        self._all: set[Session] = set()
+        self._arena: tuple[str, int] = ("", 0)
+        self.streams = {"/asyncray.Node/Session": self._accept}
+
+    def welcome_with(self, arena_path: str, arena_capacity: int) -> None:
+        """What a process is told when it registers."""
+        self._arena = (arena_path, arena_capacity)
+
+    def broadcast_to_drivers(self, *message: Any) -> None:
+        for session in self.by_process.values():
+            if session.role == "driver":
+                session.send(*message)
+
+    async def stop(self) -> None:
+        for session in list(self._all):
+            session.stream.close()
+
+    def closed(self, session: Session, error: Exception | None) -> None:
+        self._all.discard(session)
+        if self.by_process.get(session.process_id) is not session:
+            return
+        del self.by_process[session.process_id]
+        _log.debug("%r ended: %s", session, error)
+        for callback in self.on_lost:
+            callback(session)
+
+    def _accept(self, stream: FrameStream) -> Session:
+        session = Session(self, stream)
+        self._all.add(session)
+        return session
+
+    def _on_register(self, session: Session, pid: int, job_id: bytes | None, job: dict[str, Any]) -> None:
+        session.pid, session.job_id = pid, job_id
+        previous = self.by_process.get(session.process_id)
+        if previous is not None:
+            previous.stream.close(ProtocolError("the process registered again on another stream"))
+            self.closed(previous, None)
+        self.by_process[session.process_id] = session
+        if job_id is not None:
+            self.jobs[job_id] = job
+        session.send(messages.WELCOME, self._node_id, self._node_address(), *self._arena)
+        for callback in self.on_registered:
+            callback(session)

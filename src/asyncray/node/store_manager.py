@@ -1,0 +1,99 @@
+"""The node's shared-memory store: who may write where, who reads what. The bytes never pass through here."""
+
+from __future__ import annotations
+
+import itertools
+
+from asyncray import messages
+from asyncray.node.sessions import Session, Sessions
+from asyncray.rpc.service import Manager
+from asyncray.store.arena import Arena
+from asyncray.store.table import ObjectTable, Refusal
+
+_REMEDY = "free references, or start the node with a larger object_store_memory."
+
+
+class StoreManager(Manager):
+    """Allocates blocks of the arena to writers, pins them for readers, frees them for owners."""
+
+    def __init__(self, sessions: Sessions, capacity: int) -> None:
+        self._capacity = capacity
+        self._sessions = sessions
+        self._clients: dict[Session, int] = {}
+        self._numbers = itertools.count(1)
+        self._waiting: dict[bytes, list[tuple[Session, int]]] = {}
+        """Pins asked for before the object was sealed."""
+        sessions.handlers |= {
+            messages.CREATE: self._on_create,
+            messages.SEAL: self._on_seal,
+            messages.ABORT: self._on_abort,
+            messages.PIN: self._on_pin,
+            messages.UNPIN: self._on_unpin,
+            messages.FREE: self._on_free,
+        }
+        sessions.on_lost.append(self._session_lost)
+
+    async def start(self) -> None:
+        self.arena = Arena.create(self._capacity)
+        self.table = ObjectTable(self._capacity)
+        self._sessions.welcome_with(self.arena.path, self._capacity)
+
+    async def stop(self) -> None:
+        self.arena.close()
+
+    def owner_lost(self, process_id: bytes) -> None:
+        """Nobody can free what it owned: it goes."""
+        self.table.owner_lost(process_id)
+
+    def _on_create(self, session: Session, request_id: int, object_id: bytes, size: int) -> None:
+        outcome = self.table.create(self._client(session), object_id, size)
+        if isinstance(outcome, int):
+            session.send(messages.CREATED, request_id, outcome, "")
+        else:
+            session.send(messages.CREATED, request_id, -1, self._refusal(outcome))
+
+    def _refusal(self, refusal: Refusal) -> str:
+        used, capacity = self.table.used, self._capacity
+        if refusal.size > capacity:
+            return (
+                f"an object of {refusal.size} bytes cannot fit the node's object store of {capacity} bytes: {_REMEDY}"
+            )
+        return f"no room for {refusal.size} bytes: {used} of the object store's {capacity} bytes are in use. {_REMEDY}"
+
+    def _on_seal(self, session: Session, object_id: bytes, owner: bytes) -> None:
+        self.table.seal(self._client(session), object_id, owner)
+        self._answer_waiting(object_id)
+
+    def _on_abort(self, session: Session, object_id: bytes) -> None:
+        self.table.abort(self._client(session), object_id)
+        self._answer_waiting(object_id)
+
+    def _on_pin(self, session: Session, request_id: int, object_id: bytes) -> None:
+        if self.table.is_unsealed(object_id):  # its writer's message is on another stream than the news of its result
+            self._waiting.setdefault(object_id, []).append((session, request_id))
+            return
+        pinned = self.table.pin(self._client(session), object_id)
+        session.send(messages.PINNED, request_id, *(pinned or (0, -1)))
+
+    def _answer_waiting(self, object_id: bytes) -> None:
+        for session, request_id in self._waiting.pop(object_id, ()):
+            if session in self._clients:
+                self._on_pin(session, request_id, object_id)
+
+    def _on_unpin(self, session: Session, object_id: bytes) -> None:
+        self.table.unpin(self._client(session), object_id)
+
+    def _on_free(self, session: Session, object_ids: list[bytes]) -> None:
+        self.table.free(object_ids)
+
+    def _session_lost(self, session: Session) -> None:
+        client = self._clients.pop(session, None)
+        if client is not None:
+            for object_id in self.table.client_lost(client):
+                self._answer_waiting(object_id)
+
+    def _client(self, session: Session) -> int:
+        number = self._clients.get(session)
+        if number is None:
+            number = self._clients[session] = next(self._numbers)
+        return number

@@ -1,0 +1,52 @@
+"""Logical resources in fixed-point units, so that sums of fractions are exact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+UNITS: Final = 10_000
+"""Units per 1.0 of a resource: the smallest share is 0.0001."""
+
+Resources = dict[str, int]
+"""Amounts by name, in units of 0.0001; a name that is absent stands for zero."""
+
+
+def to_units(amounts: Mapping[str, float]) -> Resources:
+    """Converts user amounts, dropping zeros.
+
+    Raises ValueError for a negative amount, or one finer than 0.0001.
+    """
+    units: Resources = {}
+    for name, amount in amounts.items():
+        exact = amount * UNITS
+        rounded = round(exact)
+        if amount < 0:
+            raise ValueError(f"resource {name!r} cannot be negative, got {amount}")
+        if abs(exact - rounded) > 1e-6 * max(1.0, abs(exact)):
+            raise ValueError(f"resource {name!r} is counted in steps of {1 / UNITS}, got {amount}")
+        if rounded:
+            units[name] = rounded
+    return units
+
+
+def to_amounts(units: Mapping[str, int]) -> dict[str, float]:
+    """The inverse of `to_units`, for people."""
+    return {name: amount / UNITS for name, amount in units.items()}
+
+
+def fits(demand: Mapping[str, int], supply: Mapping[str, int]) -> bool:
+    """Whether `supply` covers every resource of `demand`."""
+    return all(supply.get(name, 0) >= amount for name, amount in demand.items())
+
+
+def take(supply: Resources, demand: Mapping[str, int]) -> None:
+    """Subtracts `demand` in place. May go below zero: a worker that resumes takes its CPU back at once."""
+    for name, amount in demand.items():
+        supply[name] = supply.get(name, 0) - amount
+
+
+def give(supply: Resources, demand: Mapping[str, int]) -> None:
+    """Adds `demand` in place."""
+    for name, amount in demand.items():
+        supply[name] = supply.get(name, 0) + amount

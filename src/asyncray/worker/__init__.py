@@ -1,0 +1,1 @@
+"""The runtime of processes that run user code."""

@@ -1,0 +1,224 @@
+"""Actors as their callers see them: creation, the order of calls, and the news of their fate."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import TYPE_CHECKING
+
+import msgpack
+
+from asyncray import messages, serialization
+from asyncray.errors import ActorDiedError, ActorUnavailableError, AsyncrayError
+from asyncray.messages import INLINE, Address
+from asyncray.proto import ActorSpec, KillActorRequest
+from asyncray.worker.peers import PeerLink
+from asyncray.worker.reference import Reference
+from asyncray.worker.task import PendingTask, Template
+
+if TYPE_CHECKING:
+    from asyncray.worker.runtime import Runtime
+
+_log = logging.getLogger(__name__)
+
+_FATE_WAIT = 5.0
+"""Seconds that the control plane may take to tell an actor's fate after the stream with it has ended."""
+
+
+class ActorLane:
+    """The calls of this process to one actor, in the order in which they were submitted."""
+
+    __slots__ = ("_client", "actor_id", "error", "in_flight", "lifetime", "link", "queue", "state", "unresolved")
+
+    def __init__(self, client: ActorClient, actor_id: bytes, lifetime: Reference) -> None:
+        self._client = client
+        self.actor_id = actor_id
+        self.lifetime = lifetime
+        """The reference that all handles share; held while calls are pending."""
+        self.state = "PENDING"
+        self.error: bytes | None = None
+        self.link: PeerLink | None = None
+        self.queue: deque[PendingTask] = deque()
+        self.in_flight: dict[bytes, PendingTask] = {}
+        self.unresolved: set[PendingTask] = set()
+        """Queued calls whose arguments do not all exist yet; they hold up those behind them."""
+
+    def completed(self, task: PendingTask, microseconds: int) -> None:
+        self.in_flight.pop(task.id, None)
+        if not self.in_flight and not self.queue:
+            self._client.rest(self)
+
+
+class ActorClient:
+    """Every actor that this process has a handle of, or calls in flight to."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self.lanes: dict[bytes, ActorLane] = {}
+        runtime.control.handlers[messages.ACTOR_STATE] = self._on_state
+        runtime.control.on_lost.append(self._control_lost)
+        runtime.peers.on_lost.append(self._link_lost)
+
+    # ------------------------------------------------------------------- creation
+
+    def create(self, specification: ActorSpec, creation: PendingTask) -> ActorLane:
+        """Registers an actor whose constructor is `creation`; its return is the lifetime reference. Loop thread only."""
+        lane = self.lane(specification.actor_id, creation.return_references()[0])
+        self._runtime.spawn(self._register(lane, specification, creation), name=f"create {specification.class_name}")
+        return lane
+
+    def lane(self, actor_id: bytes, lifetime: Reference) -> ActorLane:
+        """This process's lane to the actor; follows its state from now on. Loop thread only."""
+        lane = self.lanes.get(actor_id)
+        if lane is None:
+            lane = self.lanes[actor_id] = ActorLane(self, actor_id, lifetime)
+            if lifetime.owner is not None:
+                self._runtime.control.send(messages.SUBSCRIBE_ACTOR, actor_id)
+        return lane
+
+    async def _register(self, lane: ActorLane, specification: ActorSpec, creation: PendingTask) -> None:
+        ready = self._runtime.loop.create_future()
+        try:
+            await self._runtime.functions.exported(specification.class_id)
+            self._runtime.submitter.dependencies.when_ready(creation, ready.set_result)
+            lane_failed = self._runtime.loop.create_future()
+            self._runtime.objects.observe(lane.lifetime, lambda _: None if lane_failed.done() else lane_failed.set_result(None))
+            await asyncio.wait((ready, lane_failed), return_when=asyncio.FIRST_COMPLETED)
+            if not ready.done():  # an argument failed, and the constructor with it
+                error = self._runtime.objects.load_exception(lane.lifetime)
+                raise error if error is not None else AsyncrayError("the actor was dropped")
+            specification.arguments = msgpack.packb([creation.arguments, creation.references])
+            self._runtime.control.send(messages.SUBSCRIBE_ACTOR, lane.actor_id)
+            stub = await self._runtime.control.stub()
+            reply = await stub.create_actor(specification)
+            if not reply.created:
+                raise ActorDiedError(reply.error)
+        except Exception as error:
+            failure = error if isinstance(error, ActorDiedError) else ActorDiedError(str(error), cause=error)
+            self._die(lane, serialization.dumps_error(failure))
+
+    # ---------------------------------------------------------------------- calls
+
+    def submit(self, lane: ActorLane, task: PendingTask) -> None:
+        """Sends the call, or queues it behind what must go first. Loop thread only."""
+        if lane.state == "DEAD":
+            self._fail(lane, task)
+            return
+        if not lane.in_flight and not lane.queue:
+            with self._runtime.ownership_lock:
+                self._runtime.ownership.hold_task(lane.lifetime)
+        if task.references is None:
+            if lane.link is not None and not lane.queue:
+                self._send(lane, lane.link, task)
+            else:
+                lane.queue.append(task)
+            return
+        lane.queue.append(task)
+        lane.unresolved.add(task)
+        self._runtime.submitter.dependencies.when_ready(task, lambda task: self._resolved(lane, task))
+        for reference in task.return_references():
+            self._runtime.objects.observe(reference, lambda _: self._drop_failed(lane, task))
+
+    def rest(self, lane: ActorLane) -> None:
+        """No call is pending: the handles alone keep the actor."""
+        with self._runtime.ownership_lock:
+            self._runtime.ownership.release_task(lane.lifetime)
+        self._runtime.schedule_turn()
+
+    def _resolved(self, lane: ActorLane, task: PendingTask) -> None:
+        lane.unresolved.discard(task)
+        self._pump(lane)
+
+    def _drop_failed(self, lane: ActorLane, task: PendingTask) -> None:
+        """An argument failed, so the call failed without being sent."""
+        if task in lane.unresolved:
+            lane.unresolved.discard(task)
+            lane.queue.remove(task)
+            if not lane.queue and not lane.in_flight:
+                self.rest(lane)
+            self._pump(lane)
+
+    def _pump(self, lane: ActorLane) -> None:
+        link = lane.link
+        while link is not None and lane.queue and lane.queue[0] not in lane.unresolved:
+            self._send(lane, link, lane.queue.popleft())
+
+    def _send(self, lane: ActorLane, link: PeerLink, task: PendingTask) -> None:
+        task.lane = lane
+        lane.in_flight[task.id] = task
+        self._runtime.submitter.in_flight[task.id] = task
+        template = task.template
+        if template.number not in link.templates:
+            link.tell(template)
+        link.send((messages.TASK, task.id, template.number, task.arguments, task.references))
+
+    # ----------------------------------------------------------------------- fate
+
+    def forget(self, lifetime: Reference) -> None:
+        """The last reference of this process (owner: of all) to an actor's handle is gone."""
+        actor_id = lifetime.id[:16]
+        if self.lanes.pop(actor_id, None) is not None and lifetime.owner is None:
+            self._runtime.control.send(messages.ACTOR_RELEASED, actor_id)
+
+    async def kill(self, actor_id: bytes, cause: str) -> None:
+        """Ends the actor at once. Raises ConnectionFailed."""
+        stub = await self._runtime.control.stub()
+        await stub.kill_actor(KillActorRequest(actor_id, graceful=False, cause=cause))
+
+    def _on_state(self, actor_id: bytes, state: str, address: Address | None, error: bytes | None) -> None:
+        lane = self.lanes.get(actor_id)
+        if lane is None:
+            return
+        if state == "DEAD":
+            self._die(lane, error)
+        elif state == "ALIVE" and address is not None:
+            lane.state = state
+            lane.link = self._runtime.peers.link(address)
+            if lane.lifetime.owner is None and lane.lifetime.state == 0:
+                self._runtime.objects.resolve(lane.lifetime, INLINE, serialization.dumps(None))
+            self._pump(lane)
+
+    def _die(self, lane: ActorLane, error: bytes | None) -> None:
+        if lane.state == "DEAD":
+            return
+        lane.state, lane.link = "DEAD", None
+        lane.error = error or serialization.dumps_error(ActorDiedError("the actor has ended"))
+        if lane.lifetime.state == 0:
+            self._runtime.objects.resolve(lane.lifetime, messages.ERROR, lane.error)
+        pending = [*lane.in_flight.values(), *lane.queue]
+        lane.in_flight.clear()
+        lane.queue.clear()
+        lane.unresolved.clear()
+        for task in pending:
+            self._fail(lane, task)
+        if pending:
+            self.rest(lane)
+
+    def _fail(self, lane: ActorLane, task: PendingTask) -> None:
+        self._runtime.submitter.in_flight.pop(task.id, None)
+        assert lane.error is not None
+        self._runtime.submitter.fail_with(task, lane.error)
+
+    def _link_lost(self, link: PeerLink, cause: str) -> None:
+        for lane in self.lanes.values():
+            if lane.link is link:
+                lane.link = None
+                self._runtime.loop.call_later(_FATE_WAIT, self._unreachable, lane, cause)
+
+    def _unreachable(self, lane: ActorLane, cause: str) -> None:
+        """The stream has ended, and nobody says that the actor has: its calls cannot be known to have run."""
+        if lane.state == "DEAD" or lane.link is not None:
+            return
+        self._die(lane, serialization.dumps_error(ActorUnavailableError(f"the actor is out of reach: {cause}")))
+        self.lanes.pop(lane.actor_id, None)
+
+    def _control_lost(self, error: Exception | None) -> None:
+        for lane in list(self.lanes.values()):
+            if lane.state == "PENDING":
+                self._die(lane, serialization.dumps_error(ActorDiedError(f"the control plane is gone: {error}")))
+
+
+def method_template(runtime: Runtime, actor_id: bytes, name: str, num_returns: int) -> Template:
+    """The template of the calls of one method of one actor."""
+    return Template(runtime.next_number(), actor_id, name, num_returns, is_method=True)

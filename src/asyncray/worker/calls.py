@@ -1,0 +1,66 @@
+"""A call as the worker sees it: from the message to the reply."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from asyncray.messages import OK
+from asyncray.worker.peers import PeerLink
+from asyncray.worker.reference import Execution, Reference
+from asyncray.worker.store_client import Pin
+
+
+class ReceivedTemplate:
+    """What a caller has told of a function or method, and the function itself once it is here."""
+
+    __slots__ = ("function", "function_id", "is_async", "is_method", "name", "num_returns", "pickled")
+
+    def __init__(self, function_id: bytes, name: str, num_returns: int, is_method: bool) -> None:
+        self.function_id = function_id
+        self.name = name
+        self.num_returns = num_returns
+        self.is_method = is_method
+        self.function: Any = None
+        self.pickled: bytes | None = None
+        self.is_async = False
+
+
+class Call:
+    """One task or actor call, received and not yet answered."""
+
+    __slots__ = (
+        "execution",
+        "link",
+        "microseconds",
+        "payload",
+        "pins",
+        "references",
+        "returned",
+        "returns",
+        "status",
+        "task_id",
+        "template",
+    )
+
+    def __init__(
+        self,
+        link: PeerLink,
+        task_id: bytes,
+        template: ReceivedTemplate,
+        payload: bytes,
+        references: list[list[Any]] | None,
+    ) -> None:
+        self.link = link
+        self.task_id = task_id
+        self.template = template
+        self.payload = payload
+        self.references = references
+        self.execution: Execution | None = None
+        """Made when the arguments may contain references: the reply then waits for their borrows."""
+        self.pins: dict[bytes, Pin] | None = None
+        """Stored arguments, by object id."""
+        self.status = OK
+        self.returns: list[Any] = []
+        self.returned: list[Reference] | None = None
+        """References inside the result, held until the caller has confirmed its own borrows."""
+        self.microseconds = 0

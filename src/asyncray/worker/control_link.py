@@ -1,0 +1,100 @@
+"""The connection with the control plane: rare calls, the driver's job, and news of actors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from asyncray import messages
+from asyncray.errors import AsyncrayError, ProtocolError
+from asyncray.proto import ControlStub
+from asyncray.rpc.network import Channel
+from asyncray.rpc.stream import FrameStream
+
+if TYPE_CHECKING:
+    from asyncray.worker.runtime import Runtime
+
+ROUTE = "/asyncray.Control/ProcessSession"
+
+
+class ControlLink:
+    """Dialled at once by a driver, and by a worker when it first needs it."""
+
+    def __init__(self, runtime: Runtime, target: str) -> None:
+        self._runtime = runtime
+        self.target = target
+        self._channel: asyncio.Task[Channel] | None = None
+        self._session: asyncio.Task[FrameStream] | None = None
+        self._accepted: asyncio.Future[None] | None = None
+        self.handlers: dict[int, Callable[..., None]] = {messages.JOB_ACCEPTED: self._on_job_accepted}
+        self.on_lost: list[Callable[[Exception | None], None]] = []
+        self._closing = False
+
+    async def stub(self) -> ControlStub:
+        """For unary calls. Raises ConnectionFailed, AuthenticationError."""
+        return (await self._connected()).stub(ControlStub)
+
+    async def open_job(self) -> None:
+        """Registers this driver's job; it lasts as long as the stream."""
+        self._accepted = asyncio.get_running_loop().create_future()
+        stream = await self._open_session()
+        assert self._runtime.job_id is not None
+        stream.send((messages.JOB, self._runtime.job_id, self._runtime.job))
+        await self._accepted
+
+    def send(self, *message: Any) -> None:
+        """Sends on the session, opened if need be."""
+        session = self._session
+        if session is not None and session.done() and not session.cancelled() and session.exception() is None:
+            session.result().send(message)
+        else:
+            self._runtime.spawn(self._send_later(message), name="control message")
+
+    def close(self) -> None:
+        self._closing = True
+        for task in (self._session, self._channel):
+            if task is not None and task.done() and not task.cancelled() and task.exception() is None:
+                task.result().close()
+
+    def on_message(self, stream: FrameStream, message: list[Any]) -> None:
+        handler = self.handlers.get(message[0])
+        if handler is None:
+            stream.close(ProtocolError(f"message {message[0]} does not belong on a control stream"))
+            return
+        handler(*message[1:])
+
+    def on_close(self, stream: FrameStream, error: Exception | None) -> None:
+        self._session = self._channel = None
+        if self._accepted is not None and not self._accepted.done():
+            self._accepted.set_exception(error or AsyncrayError("the control plane closed the connection"))
+        if not self._closing:
+            for callback in self.on_lost:
+                callback(error)
+
+    async def _connected(self) -> Channel:
+        if self._channel is None:
+            self._channel = self._runtime.spawn(
+                self._runtime.platform.network.connect(self.target), name="dial control plane"
+            )
+        try:
+            return await asyncio.shield(self._channel)
+        except OSError:
+            self._channel = None
+            raise
+
+    async def _open_session(self) -> FrameStream:
+        if self._session is None:
+            self._session = self._runtime.spawn(self._open(), name="control session")
+        return await asyncio.shield(self._session)
+
+    async def _open(self) -> FrameStream:
+        channel = await self._connected()
+        return await channel.open(ROUTE, self, (messages.HELLO, self._runtime.address, self._runtime.role))
+
+    async def _send_later(self, message: tuple[Any, ...]) -> None:
+        (await self._open_session()).send(message)
+
+    def _on_job_accepted(self, job_id: bytes) -> None:
+        if self._accepted is not None and not self._accepted.done():
+            self._accepted.set_result(None)

@@ -1,0 +1,162 @@
+"""Streams with node managers: this process's own, and those of other nodes that it leases workers from."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from asyncray import messages
+from asyncray.errors import NodeDiedError, ProtocolError
+from asyncray.messages import Message
+from asyncray.rpc.network import Channel
+from asyncray.rpc.stream import FrameStream
+
+if TYPE_CHECKING:
+    from asyncray.worker.runtime import Runtime
+
+ROUTE = "/asyncray.Node/Session"
+
+Handler = Callable[..., None]
+
+
+class NodeLink:
+    """The stream with one node manager. `target` is where it was dialled."""
+
+    def __init__(self, nodes: Nodes, target: str) -> None:
+        self._nodes = nodes
+        self.target = target
+        self.stream: FrameStream | None = None
+        self.channel: Channel | None = None
+        self.node_id = b""
+        self.address = ""
+        self.arena_path = ""
+        self.arena_capacity = 0
+        self.welcomed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.lost = False
+        self._requests: dict[int, asyncio.Future[list[Any]]] = {}
+        self._next_request = 0
+        self._backlog: list[Message] = []
+
+    def send(self, *message: Any) -> None:
+        if self.stream is not None:
+            self.stream.send(message)
+        elif not self.lost:
+            self._backlog.append(message)
+
+    async def request(self, kind: int, *fields: Any) -> list[Any]:
+        """Sends a message that carries a request number, and waits for its answer's other fields."""
+        if self.lost:
+            raise NodeDiedError(f"the node at {self.target} is gone")
+        self._next_request += 1
+        number = self._next_request
+        future = self._requests[number] = asyncio.get_running_loop().create_future()
+        self.send(kind, number, *fields)
+        try:
+            return await future
+        finally:
+            self._requests.pop(number, None)
+
+    def answered(self, number: int, *fields: Any) -> bool:
+        """Hands an answer to its request; False when nobody waits for it any more."""
+        future = self._requests.get(number)
+        if future is None or future.done():
+            return False
+        future.set_result(list(fields))
+        return True
+
+    def opened(self, channel: Channel, stream: FrameStream) -> None:
+        self.channel, self.stream = channel, stream
+        for message in self._backlog:
+            stream.send(message)
+        self._backlog = []
+
+    def on_message(self, stream: FrameStream, message: list[Any]) -> None:
+        if message[0] == messages.WELCOME:
+            _, self.node_id, self.address, self.arena_path, self.arena_capacity = message
+            if not self.welcomed.done():
+                self.welcomed.set_result(None)
+            return
+        handler = self._nodes.handlers.get(message[0])
+        if handler is None:
+            stream.close(ProtocolError(f"message {message[0]} does not belong on a node's stream"))
+            return
+        handler(self, *message[1:])
+
+    def on_close(self, stream: FrameStream, error: Exception | None) -> None:
+        self.fail(error)
+
+    def fail(self, error: Exception | None) -> None:
+        if self.lost:
+            return
+        self.lost = True
+        cause = NodeDiedError(f"the connection with the node at {self.target} ended: {error or 'it stopped'}")
+        waiting: list[asyncio.Future[Any]] = [self.welcomed, *self._requests.values()]
+        for future in waiting:
+            if not future.done():
+                future.set_exception(cause)
+                future.exception()  # it may be that nobody waits
+        self._nodes.failed(self, cause)
+
+
+class Nodes:
+    """The own node, and others by their addresses."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._links: dict[str, NodeLink] = {}
+        self.handlers: dict[int, Handler] = {}
+        self.on_lost: list[Callable[[NodeLink, NodeDiedError], None]] = []
+        self.own: NodeLink | None = None
+
+    async def connect(self, target: str) -> NodeLink:
+        """Joins the node of this machine. Raises ConnectionFailed, AuthenticationError."""
+        self.own = self._links[target] = NodeLink(self, target)
+        try:
+            await self._open(self.own)
+            await self.own.welcomed
+        except BaseException as error:
+            self.own.fail(error if isinstance(error, Exception) else None)
+            raise
+        return self.own
+
+    def other(self, target: str) -> NodeLink:
+        """The node that listens there, dialled if need be."""
+        link = self._links.get(target)
+        if link is None:
+            link = self._links[target] = NodeLink(self, target)
+            self._runtime.spawn(self._dial(link), name=f"dial node {target}")
+        return link
+
+    def failed(self, link: NodeLink, cause: NodeDiedError) -> None:
+        if self._links.get(link.target) is link:
+            del self._links[link.target]
+        for callback in self.on_lost:
+            callback(link, cause)
+
+    def all(self) -> list[NodeLink]:
+        return list(self._links.values())
+
+    def close(self) -> None:
+        for link in self.all():
+            if link.stream is not None:
+                link.stream.close()
+            if link.channel is not None:
+                link.channel.close()
+
+    async def _dial(self, link: NodeLink) -> None:
+        try:
+            await self._open(link)
+        except OSError as error:
+            link.fail(error)
+
+    async def _open(self, link: NodeLink) -> None:
+        runtime = self._runtime
+        channel = await runtime.platform.network.connect(link.target)
+        hello = (messages.HELLO, runtime.address, runtime.role)
+        register = (messages.REGISTER, runtime.pid, runtime.job_id, runtime.job)
+        try:
+            link.opened(channel, await channel.open(ROUTE, link, hello, register))
+        except BaseException:
+            channel.close()
+            raise

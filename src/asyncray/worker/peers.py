@@ -1,0 +1,153 @@
+"""Links with the other processes that run user code: one per process, dialled when first needed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from asyncray import messages
+from asyncray.errors import AsyncrayError, ProtocolError
+from asyncray.messages import Address, Message
+from asyncray.rpc.network import Channel
+from asyncray.rpc.stream import FrameStream
+
+if TYPE_CHECKING:
+    from asyncray.worker.runtime import Runtime
+    from asyncray.worker.task import Template
+
+_log = logging.getLogger(__name__)
+
+ROUTE = "/asyncray.Peer/Session"
+
+Handler = Callable[..., None]
+
+
+class PeerLink:
+    """Another process. What is sent before the stream is there waits for it.
+
+    Both sides may dial at the same time; each then sends on the stream that it had first, for as long as
+    that lives, so that the messages of one direction keep their order. The end of either stream means that
+    the process is gone.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self.process_id: bytes = address[0]
+        self.stream: FrameStream | None = None
+        self.templates: set[int] = set()
+        """Numbers of the templates that the other side has been told."""
+        self.received_templates: dict[int, Any] = {}
+        """What the other side has told of its templates."""
+        self.lost = False
+        self._backlog: list[Message] = []
+
+    def send(self, message: Message) -> None:
+        stream = self.stream
+        if stream is not None:
+            stream.send(message)
+        elif not self.lost:
+            self._backlog.append(message)
+
+    def attach(self, stream: FrameStream) -> None:
+        if self.stream is None:
+            self.stream = stream
+            for message in self._backlog:
+                stream.send(message)
+            self._backlog = []
+
+    def tell(self, template: Template) -> None:
+        """Makes sure that the other side knows the template."""
+        if template.number not in self.templates:
+            self.templates.add(template.number)
+            fields = (template.number, template.function_id, template.name, template.num_returns, template.is_method)
+            self.send((messages.TEMPLATE, *fields))
+
+
+class _PeerStream:
+    """Receives for one stream; the process behind it is known from its HELLO, or from having been dialled."""
+
+    def __init__(self, peers: Peers, link: PeerLink | None) -> None:
+        self._peers = peers
+        self._link = link
+
+    def on_message(self, stream: FrameStream, message: list[Any]) -> None:
+        link = self._link
+        if link is None:
+            if message[0] != messages.HELLO:
+                stream.close(ProtocolError("a peer stream begins with HELLO"))
+                return
+            self._link = self._peers.accepted(message[1], stream)
+            return
+        handler = self._peers.handlers.get(message[0])
+        if handler is None:
+            stream.close(ProtocolError(f"message {message[0]} does not belong on a peer stream"))
+            return
+        handler(link, *message[1:])
+
+    def on_close(self, stream: FrameStream, error: Exception | None) -> None:
+        if self._link is not None:
+            self._peers.lose(self._link, error)
+
+
+class Peers:
+    """All links of this process."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._links: dict[bytes, PeerLink] = {}
+        self._channels: list[Channel] = []
+        self.handlers: dict[int, Handler] = {}
+        self.on_lost: list[Callable[[PeerLink, str], None]] = []
+        self.streams = {ROUTE: lambda stream: _PeerStream(self, None)}
+
+    def link(self, address: Address) -> PeerLink:
+        """The link with the process at `address`, dialled if there is none."""
+        link = self._links.get(address[0])
+        if link is None:
+            link = self._links[address[0]] = PeerLink(address)
+            self._runtime.ownership.process_connected(link.process_id)
+            self._runtime.spawn(self._dial(link), name=f"dial {link.process_id.hex()[:8]}")
+        return link
+
+    def find(self, process_id: bytes) -> PeerLink | None:
+        return self._links.get(process_id)
+
+    def accepted(self, address: Address, stream: FrameStream) -> PeerLink:
+        link = self._links.get(address[0])
+        if link is None:
+            link = self._links[address[0]] = PeerLink(address)
+            self._runtime.ownership.process_connected(link.process_id)
+        link.attach(stream)
+        return link
+
+    def lose(self, link: PeerLink, error: Exception | None) -> None:
+        """The process is gone, or out of reach: everything that depends on it is told, once."""
+        if link.lost:
+            return
+        link.lost = True
+        if self._links.get(link.process_id) is link:
+            del self._links[link.process_id]
+        if link.stream is not None:
+            link.stream.close()
+        cause = str(error) if error else "its connection ended"
+        for callback in self.on_lost:
+            callback(link, cause)
+
+    def close(self) -> None:
+        for link in list(self._links.values()):
+            self.lose(link, None)
+        for channel in self._channels:
+            channel.close()
+
+    async def _dial(self, link: PeerLink) -> None:
+        try:
+            channel = await self._runtime.platform.network.connect(self._runtime.endpoint(link.address))
+            self._channels.append(channel)
+            hello = (messages.HELLO, self._runtime.address, self._runtime.role)
+            stream = await channel.open(ROUTE, _PeerStream(self, link), hello)
+        except (AsyncrayError, OSError) as error:
+            _log.debug("cannot reach process %s: %s", link.process_id.hex()[:8], error)
+            self.lose(link, error)
+            return
+        link.attach(stream)

@@ -1,0 +1,463 @@
+"""The runtime of a process that runs user code: a driver's, on its own loop, or a worker's."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from asyncray import messages, serialization
+from asyncray.config import Config
+from asyncray.errors import AsyncrayError
+from asyncray.ids import derive_task_id, put_id, return_id
+from asyncray.messages import INLINE, STORED, Address
+from asyncray.rpc.network import Listener
+from asyncray.rpc.platform import Platform
+from asyncray.serialization import Serialized
+from asyncray.session import process_socket
+from asyncray.worker import current
+from asyncray.worker.actor_client import ActorClient
+from asyncray.worker.arguments import pack
+from asyncray.worker.context import TaskContext, current_task
+from asyncray.worker.control_link import ControlLink
+from asyncray.worker.effects import Effect, Forgotten, Free, Gone, OwnerDied, Released, ReplyReady, Send
+from asyncray.worker.functions import FunctionTable
+from asyncray.worker.node_link import NodeLink, Nodes
+from asyncray.worker.object_ref import ObjectRef
+from asyncray.worker.objects import Location, Objects
+from asyncray.worker.ownership import Ownership
+from asyncray.worker.peers import Peers
+from asyncray.worker.reference import Execution, Reference
+from asyncray.worker.store_client import StoreClient
+from asyncray.worker.submission import Submitter
+from asyncray.worker.task import PendingTask, Template
+
+_log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """Where a process belongs."""
+
+    node_target: str
+    """`unix:/path` of the node manager of this machine."""
+    control_target: str
+    """`unix:/path` or `host:port` of the control plane."""
+    node_id: bytes
+    socket_dir: str
+    host: str = "127.0.0.1"
+    node_name: str = "localhost"
+
+
+@dataclass(slots=True)
+class Job:
+    """A driver's program."""
+
+    job_id: bytes
+    information: dict[str, Any] = field(default_factory=dict)
+    """`sys_path`, `namespace`, `pid`, `entrypoint`."""
+
+
+class Runtime:
+    """Ties the parts together. Everything runs on the loop that called `start`; what other threads may call says so."""
+
+    def __init__(
+        self, platform: Platform, config: Config, membership: Membership, role: str, process_id: bytes, job: Job | None
+    ) -> None:
+        self.platform = platform
+        self.config = config
+        self.membership = membership
+        self.role = role
+        self.pid = os.getpid()
+        self.node_name = membership.node_name
+        self.process_id = process_id
+        self.loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+        self._job = job
+        self.address: Address = [process_id, membership.node_id, process_socket(membership.socket_dir, process_id), ""]
+        self.root = TaskContext(platform.entropy(16), job.job_id if job else b"", "driver" if job else "worker")
+        self.ownership = Ownership(process_id)
+        self.ownership_lock = threading.Lock()
+        self.dropped: deque[Reference] = deque()
+        """What `ObjectRef.__del__` leaves here, in any thread; the loop drains it."""
+        self._inbox: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
+        self._turn_scheduled = False
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._numbers = 0
+        self._listener: Listener | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._stop_requested: asyncio.Future[None] = self.loop.create_future()
+        self.stopping = False
+        self.peers = Peers(self)
+        self.nodes = Nodes(self)
+        self.control = ControlLink(self, membership.control_target)
+        self.objects = Objects(self)
+        self.store = StoreClient(self)
+        self.functions = FunctionTable(self)
+        self.submitter = Submitter(self)
+        self.actors = ActorClient(self)
+        self.executor: Any = None
+        self.peers.handlers |= {
+            messages.BORROW: self._owner_message(self.ownership.on_borrow),
+            messages.BORROW_ACK: self._owner_message(self.ownership.on_borrow_ack),
+            messages.RELEASE: self._owner_message(self.ownership.on_release),
+            messages.CONFIRM: self._owner_message(self.ownership.on_confirm),
+        }
+        self.nodes.handlers[messages.WARNING] = self._on_warning
+        self.peers.on_lost.append(lambda link, cause: self._process_lost(link.process_id))
+
+    # ----------------------------------------------------------------- life
+
+    @property
+    def job_id(self) -> bytes | None:
+        return self._job.job_id if self._job else None
+
+    @property
+    def job(self) -> dict[str, Any]:
+        return self._job.information if self._job else {}
+
+    async def start(self) -> None:
+        """Listens for peers, joins the node; a driver registers its job. Raises ConnectionFailed, AuthenticationError."""
+        network = self.platform.network
+        self._listener = await network.listen(
+            streams=self.peers.streams, unix_path=self.address[2], host=self.membership.host
+        )
+        self.address[3] = f"{self.membership.host}:{self._listener.port}"
+        try:
+            if self.role == "driver":
+                await asyncio.gather(self.nodes.connect(self.membership.node_target), self.control.open_job())
+            else:
+                await self.nodes.connect(self.membership.node_target)
+        except BaseException:
+            await self.stop()
+            raise
+        self._sweep()
+
+    def request_stop(self) -> None:
+        if not self._stop_requested.done():
+            self._stop_requested.set_result(None)
+
+    async def wait_stop_requested(self) -> None:
+        await self._stop_requested
+
+    async def stop(self) -> None:
+        """Leaves the cluster. What this process owns is lost; what waits fails."""
+        if self.stopping:
+            return
+        self.stopping = True
+        if current.get_runtime() is self:
+            current.set_runtime(None)
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        self.control.close()
+        self.peers.close()
+        self.nodes.close()
+        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._listener is not None:
+            await self._listener.close()
+        self.store.close()
+
+    def spawn(self, coroutine: Coroutine[Any, Any, _T], *, name: str) -> asyncio.Task[_T]:
+        """A task of the runtime, ended with it. A failure that nobody awaits is logged."""
+        task = self.loop.create_task(coroutine, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def next_number(self) -> int:
+        self._numbers += 1
+        return self._numbers
+
+    def assign(self, job_id: bytes, information: dict[str, Any]) -> None:
+        """This worker belongs to a job from now on."""
+        self._job = Job(job_id, information)
+        self.root.job_id = job_id
+        for path in reversed(information.get("sys_path", [])):
+            if path not in sys.path:
+                sys.path.insert(0, path)
+
+    def endpoint(self, address: Address) -> str:
+        """How to dial a process: its Unix socket on the same node, else TCP."""
+        return f"unix:{address[2]}" if address[1] == self.membership.node_id else str(address[3])
+
+    # ------------------------------------------------------------ turns of the loop
+
+    def on_loop(self) -> bool:
+        """Whether the caller is on the loop's thread."""
+        return threading.get_ident() == self._thread
+
+    def call_soon(self, callback: Callable[..., Any], *args: Any) -> None:
+        """Has the loop call it in this turn or the next; in the order of the calls. Any thread."""
+        self._inbox.append((callback, args))
+        self.schedule_turn()
+
+    def schedule_turn(self) -> None:
+        """Any thread."""
+        if not self._turn_scheduled:
+            self._turn_scheduled = True
+            if threading.get_ident() == self._thread:
+                self.loop.call_soon(self._turn)
+            else:
+                with contextlib.suppress(RuntimeError):  # the loop was closed under us
+                    self.loop.call_soon_threadsafe(self._turn)
+
+    def _turn(self) -> None:
+        self._turn_scheduled = False
+        inbox = self._inbox
+        while inbox:
+            callback, args = inbox.popleft()
+            callback(*args)
+        if self.dropped:
+            self.drain_dropped()
+        self.submitter.turn()
+        if self.ownership.effects:
+            self._apply_effects()
+
+    def drain_dropped(self) -> None:
+        dropped = self.dropped
+        if dropped:
+            with self.ownership_lock:
+                drop = self.ownership.drop
+                while dropped:
+                    drop(dropped.popleft())
+            if self.ownership.effects:
+                self._apply_effects()
+
+    def _sweep(self) -> None:
+        """What need not happen at once: dropped references of an idle process, idle leases, unused pins."""
+        if self.dropped:
+            self.schedule_turn()
+        self.submitter.sweep(self.loop.time())
+        self.store.sweep()
+        self._sweeper = self.loop.call_later(self.config.reference_sweep_interval, self._sweep)
+
+    def _apply_effects(self) -> None:
+        with self.ownership_lock:
+            effects = self.ownership.take_effects()
+        for effect in effects:
+            self._effect_handlers[type(effect)](self, effect)
+
+    def _send(self, effect: Send) -> None:
+        self.peers.link(effect.address).send(effect.message)
+
+    def _unused(self, effect: Free | Released) -> None:
+        self.objects.forget(effect.reference)
+        if self.actors.lanes:
+            self.actors.forget(effect.reference)
+
+    def _owner_died(self, effect: OwnerDied) -> None:
+        self.objects.owner_died(effect.reference)
+
+    def _gone(self, effect: Gone) -> None:
+        if effect.reference.state == 0:
+            self.objects.resolve(effect.reference, messages.GONE, None)
+
+    def _reply_ready(self, effect: ReplyReady) -> None:
+        self.executor.reply_ready(effect.execution)
+
+    def _forgotten(self, effect: Forgotten) -> None:
+        """Only lineage kept the record, and the value went before."""
+
+    _effect_handlers: dict[type[Effect], Callable[[Runtime, Any], None]] = {  # noqa: RUF012
+        Send: _send,
+        Free: _unused,
+        Released: _unused,
+        OwnerDied: _owner_died,
+        Gone: _gone,
+        ReplyReady: _reply_ready,
+        Forgotten: _forgotten,
+    }
+
+    def _owner_message(self, handler: Callable[..., None]) -> Callable[..., None]:
+        def handle(link: Any, *fields: Any) -> None:
+            with self.ownership_lock:
+                handler(link.address, *fields)
+            self.schedule_turn()
+
+        return handle
+
+    def _process_lost(self, process_id: bytes) -> None:
+        with self.ownership_lock:
+            self.ownership.process_lost(process_id)
+        self._apply_effects()
+
+    def _on_warning(self, node: NodeLink, text: str) -> None:
+        _log.warning(text)
+
+    # ----------------------------------------------------------------- references
+
+    def restore(self, object_id: bytes, owner: Address, source: Reference | Execution | None) -> ObjectRef:
+        """A reference that has just been deserialised. Any thread."""
+        with self.ownership_lock:
+            reference = self.ownership.borrow(object_id, owner, source)
+        if self.ownership.effects:
+            self.schedule_turn()
+        return ObjectRef(reference, self)
+
+    def restorer(self, source: Reference | Execution | None) -> Callable[[bytes, Address], ObjectRef]:
+        """What deserialisation calls for each reference inside the value of `source`."""
+        return lambda object_id, owner: self.restore(object_id, owner, source)
+
+    def lifetime_reference(self, actor_id: bytes, owner: Address) -> ObjectRef:
+        """A borrowed reference to the object that an actor's handles share."""
+        return self.restore(return_id(actor_id, 0), owner, None)
+
+    def cancel(self, reference: Reference) -> None:
+        """Withdraws the work behind a reference of this process."""
+        if reference.owner is None:
+            self.submitter.withdraw(reference)
+            self.objects.cancel(reference)
+
+    # --------------------------------------------------------- submitting (any thread)
+
+    def submit_task(self, template: Template, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Submits one call; returns its ObjectRef, or a list of them."""
+        task, outcome = self._new_task(template, args, kwargs)
+        if threading.get_ident() == self._thread:
+            self.submitter.submit(task)
+        else:
+            self.call_soon(self.submitter.submit, task)
+        return outcome
+
+    def submit_call(
+        self, lifetime: ObjectRef, template: Template, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Submits one call to an actor."""
+        task, outcome = self._new_task(template, args, kwargs)
+        if threading.get_ident() == self._thread and not self._inbox:
+            self._call_actor(lifetime._reference, task)
+        else:
+            self.call_soon(self._call_actor, lifetime._reference, task)
+        return outcome
+
+    def _call_actor(self, lifetime: Reference, task: PendingTask) -> None:
+        self.actors.submit(self.actors.lane(task.template.function_id, lifetime), task)
+
+    def _new_task(self, template: Template, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[PendingTask, Any]:
+        if self.stopping:
+            raise AsyncrayError("asyncray has been shut down: call asyncray.init() again")
+        context = current_task.get() or self.root
+        task_id = derive_task_id(context.task_id, context.next_submission())
+        packed = pack(self, args, kwargs)
+        own = self.ownership.own
+        outcome: Any
+        if template.num_returns == 1:
+            reference = own(return_id(task_id, 0))
+            task = PendingTask(task_id, template, packed.payload, reference)
+            outcome = ObjectRef(reference, self)
+        else:
+            references = [own(return_id(task_id, index)) for index in range(template.num_returns)]
+            task = PendingTask(task_id, template, packed.payload, references)
+            outcome = [ObjectRef(reference, self) for reference in references]
+        task.references, task.held = packed.entries, packed.held
+        return task, outcome
+
+    def next_task_id(self) -> bytes:
+        context = current_task.get() or self.root
+        return derive_task_id(context.task_id, context.next_submission())
+
+    # ------------------------------------------------------------------- values
+
+    async def put(self, value: Any) -> ObjectRef:
+        """Stores a value: in this process when it is small, else in the node's store."""
+        ref, serialized = self.put_small(value)
+        if serialized is not None:
+            await self.store_value(ref, serialized)
+        return ref
+
+    async def store_value(self, ref: ObjectRef, serialized: Serialized) -> None:
+        """The rest of a `put_small` that was not small."""
+        await self._store(ref._reference, serialized)
+
+    def put_small(self, value: Any) -> tuple[ObjectRef, Serialized | None]:
+        """The part of `put` that any thread may do: complete, unless it returns what is yet to be stored."""
+        context = current_task.get() or self.root
+        if type(value) in serialization.ATOMIC:
+            data = serialization.dumps(value)
+            if len(data) <= self.config.inline_limit:
+                reference = self.ownership.own(put_id(context.task_id, context.next_put()))
+                reference.value = data
+                reference.state = INLINE
+                return ObjectRef(reference, self), None
+        serialized = serialization.serialize(value)
+        reference = self.ownership.own(put_id(context.task_id, context.next_put()))
+        if serialized.references:
+            with self.ownership_lock:
+                self.ownership.put_contains(reference, [ref._reference for ref in serialized.references])
+        ref = ObjectRef(reference, self)
+        if serialized.size > self.config.inline_limit:
+            return ref, serialized
+        reference.value = serialized.to_bytes()
+        reference.state = INLINE
+        return ref, None
+
+    def put_bytes(self, payload: bytes) -> ObjectRef:
+        """Stores packed arguments in the background. Any thread."""
+        context = current_task.get() or self.root
+        reference = self.ownership.own(put_id(context.task_id, context.next_put()))
+        serialized = Serialized.of_bytes(payload)
+        self.call_soon(lambda: self.spawn(self._store_or_fail(reference, serialized), name="store arguments"))
+        return ObjectRef(reference, self)
+
+    async def _store_or_fail(self, reference: Reference, serialized: Serialized) -> None:
+        try:
+            await self._store(reference, serialized)
+        except AsyncrayError as error:
+            self.objects.fail(reference, error)
+
+    async def _store(self, reference: Reference, serialized: Serialized) -> None:
+        await self.store.put(reference.id, serialized, self.process_id)
+        node = self.nodes.own
+        assert node is not None
+        self.objects.resolve(reference, STORED, Location(node.node_id, node.address, serialized.size))
+
+    async def all_ready(self, refs: Sequence[ObjectRef], count: int, *, fetch: bool) -> None:
+        """Returns when `count` of the references have a value (with `fetch`: here). Any of them may be repeated."""
+        done = self.loop.create_future()
+        ready = 0
+
+        def one(_: Reference) -> None:
+            nonlocal ready
+            ready += 1
+            if ready >= count and not done.done():
+                done.set_result(None)
+
+        wait = self.objects.watch if fetch else self.objects.observe
+        for ref in refs:
+            wait(ref._reference, one)
+        await done
+
+    def run_blocking(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
+        """Runs a coroutine on the loop for another thread, which waits. A task that does so counts as blocked."""
+        if self.on_loop():
+            coroutine.close()
+            raise RuntimeError("a blocking call on the event loop's own thread would wait for itself: await instead")
+        future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        try:
+            with self.blocked():
+                return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def blocked(self) -> AbstractContextManager[None]:
+        """While the calling thread waits for an object: in a worker, its task counts as blocked."""
+        return contextlib.nullcontext() if self.executor is None else self.executor.blocked()  # type: ignore[no-any-return]
+
+    def log_flush(self) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):
+                stream.flush()

@@ -1,0 +1,383 @@
+"""Tasks on their way out: dependencies, leases, dispatch, results, retries."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from asyncray import messages, serialization
+from asyncray.errors import AsyncrayError, NodeDiedError, SchedulingError, WorkerCrashedError
+from asyncray.messages import ERROR, INLINE, OK, STORED, Address
+from asyncray.worker.node_link import NodeLink
+from asyncray.worker.objects import PENDING
+from asyncray.worker.peers import PeerLink
+from asyncray.worker.pipeline import Lease, Pipeline
+from asyncray.worker.reference import Reference
+from asyncray.worker.task import PendingTask
+
+if TYPE_CHECKING:
+    from asyncray.worker.runtime import Runtime
+
+_log = logging.getLogger(__name__)
+
+_CAUSE_WAIT = 2.0
+"""Seconds that a node may take to say why a worker ended, after its stream has."""
+
+
+class Dependencies:
+    """Waits until the arguments of a task exist, then fills them in."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    def when_ready(self, task: PendingTask, ready: Callable[[PendingTask], None]) -> None:
+        """Calls `ready(task)` when every top-level reference has a value; fails the task with the first that failed.
+
+        `task.held` begins with the top-level references, in the order of `task.references`.
+        """
+        if task.references is None:
+            ready(task)
+            return
+        assert task.held is not None
+        top_level = task.held[: len(task.references)]
+        missing = [reference for reference in top_level if reference.state == PENDING]
+        if not missing:
+            self._fill(task, top_level, ready)
+            return
+        remaining = len(missing)
+
+        def one(_: Reference) -> None:
+            nonlocal remaining
+            remaining -= 1
+            if not remaining:
+                self._fill(task, top_level, ready)
+
+        for reference in missing:
+            self._runtime.objects.observe(reference, one)
+
+    def _fill(self, task: PendingTask, top_level: list[Reference], ready: Callable[[PendingTask], None]) -> None:
+        assert task.references is not None
+        for entry, reference in zip(task.references, top_level, strict=True):
+            if reference.state == INLINE:
+                entry[2:] = [INLINE, reference.value]
+            elif reference.state == STORED:
+                entry[2:] = [STORED, reference.value.pack()]
+            else:
+                error = self._runtime.objects.load_exception(reference)
+                assert error is not None
+                self._runtime.submitter.fail(task, error)
+                return
+        ready(task)
+
+
+class Submitter:
+    """The tasks of this process, from the call to the result."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._pipelines: dict[tuple[tuple[str, int], ...], Pipeline] = {}
+        self._dirty: set[Pipeline] = set()
+        self._requests: dict[int, tuple[Pipeline, NodeLink]] = {}
+        self._next_request = 0
+        self._by_worker: dict[bytes, Lease] = {}
+        self._leases: dict[bytes, Lease] = {}
+        self.in_flight: dict[bytes, PendingTask] = {}
+        """Sent tasks and actor calls, by task id."""
+        self.dependencies = Dependencies(runtime)
+        runtime.peers.handlers |= {messages.RESULT: self.on_result, messages.HANDBACK: self._on_handback}
+        runtime.peers.on_lost.append(self._link_lost)
+        runtime.nodes.handlers |= {
+            messages.LEASE_GRANTED: self._on_granted,
+            messages.LEASE_SPILLED: self._on_spilled,
+            messages.LEASE_FAILED: self._on_failed,
+            messages.LEASE_RECLAIM: self._on_reclaim,
+            messages.LEASE_LOST: self._on_lease_lost,
+        }
+        runtime.nodes.on_lost.append(self._node_lost)
+
+    # ---------------------------------------------------------------- submitting
+
+    def submit(self, task: PendingTask) -> None:
+        """Takes a task over. Loop thread only."""
+        template = task.template
+        if not template.exported:
+            self._await_export(task)
+        elif task.references is None:
+            self._enqueue(task)
+        else:
+            self.dependencies.when_ready(task, self._enqueue)
+
+    def _await_export(self, task: PendingTask) -> None:
+        template = task.template
+        template.waiting.append(task)
+        if len(template.waiting) > 1:
+            return
+
+        def exported(export: Any) -> None:
+            waiting, template.waiting = template.waiting, []
+            error = None if export.cancelled() else export.exception()
+            template.exported = error is None and not export.cancelled()
+            for waiter in waiting:
+                if template.exported:
+                    self.submit(waiter)
+                else:
+                    self.fail(waiter, error or AsyncrayError("the runtime was shut down"))
+
+        self._runtime.functions.exported(template.function_id).add_done_callback(exported)
+
+    def _enqueue(self, task: PendingTask) -> None:
+        template = task.template
+        pipeline = self._pipelines.get(template.key)
+        if pipeline is None:
+            pipeline = self._pipelines[template.key] = Pipeline(template.demand, self, self._runtime.config)
+        pipeline.add(task)
+        self._touch(pipeline)
+
+    def _touch(self, pipeline: Pipeline) -> None:
+        """Has `assign` called once, after everything else of this turn."""
+        if pipeline not in self._dirty:
+            self._dirty.add(pipeline)
+            self._runtime.schedule_turn()
+
+    def turn(self) -> None:
+        """End of a turn of the loop: tasks go where there is room."""
+        if self._dirty:
+            dirty, self._dirty = self._dirty, set()
+            now = self._runtime.loop.time()
+            for pipeline in dirty:
+                pipeline.assign(now)
+
+    def sweep(self, now: float) -> None:
+        """Returns leases that have been idle."""
+        for key, pipeline in list(self._pipelines.items()):
+            pipeline.expire(now)
+            if pipeline.idle():
+                del self._pipelines[key]
+
+    def withdraw(self, reference: Reference) -> None:
+        """Takes the task of a cancelled reference out of its queue, if it has not been sent."""
+        for pipeline in self._pipelines.values():
+            for task in pipeline.queue:
+                if task.returns is reference:
+                    pipeline.queue.remove(task)
+                    self._finish(task)
+                    return
+
+    # ------------------------------------------------- what the pipelines ask for
+
+    def send_tasks(self, lease: Lease, tasks: list[PendingTask]) -> None:
+        link = self._runtime.peers.link(lease.address)
+        in_flight = self.in_flight
+        for task in tasks:
+            task.lane = lease
+            in_flight[task.id] = task
+            template = task.template
+            if template.number not in link.templates:
+                link.tell(template)
+            link.send((messages.TASK, task.id, template.number, task.arguments, task.references))
+
+    def request_leases(self, pipeline: Pipeline, count: int) -> None:
+        node = self._runtime.nodes.own
+        if node is None or node.lost:
+            self._runtime.loop.call_soon(self._refuse, pipeline, count)
+            return
+        for _ in range(count):
+            self._request(pipeline, node, spilled=False)
+
+    def _request(self, pipeline: Pipeline, node: NodeLink, *, spilled: bool) -> None:
+        self._next_request += 1
+        self._requests[self._next_request] = (pipeline, node)
+        node.send(messages.LEASE_REQUEST, self._next_request, pipeline.demand, self._runtime.job_id, spilled)
+
+    def _refuse(self, pipeline: Pipeline, count: int) -> None:
+        for _ in range(count):
+            pipeline.refused()
+        for task in pipeline.queue:
+            self.fail(task, NodeDiedError("this process has lost its node manager"))
+        pipeline.queue.clear()
+
+    def cancel_requests(self, pipeline: Pipeline) -> None:
+        for number, (requester, node) in list(self._requests.items()):
+            if requester is pipeline:
+                del self._requests[number]
+                pipeline.refused()
+                node.send(messages.LEASE_CANCEL, number)
+
+    def return_lease(self, lease: Lease) -> None:
+        self._forget(lease)
+        for node in self._runtime.nodes.all():
+            if node.target == lease.node:
+                node.send(messages.LEASE_RETURN, lease.lease_id)
+
+    def _forget(self, lease: Lease) -> None:
+        self._leases.pop(lease.lease_id, None)
+        if self._by_worker.get(lease.address[0]) is lease:
+            del self._by_worker[lease.address[0]]
+
+    # -------------------------------------------------------------------- results
+
+    def on_result(self, link: PeerLink, task_id: bytes, status: int, returns: list[Any], microseconds: int) -> None:
+        task = self.in_flight.pop(task_id, None)
+        if task is None:
+            self._disown(link, task_id, returns)
+            return
+        lane = task.lane
+        assert lane is not None
+        lane.completed(task, microseconds)
+        if type(lane) is Lease:
+            self._touch(lane.pipeline)
+        objects = self._runtime.objects
+        outcome = task.returns
+        if status == OK:
+            if type(outcome) is not list and type(returns[0]) is bytes:  # one small value: nearly always
+                if outcome.in_use and outcome.state == PENDING:  # type: ignore[union-attr]
+                    objects.resolve(outcome, INLINE, returns[0])  # type: ignore[arg-type]
+            else:
+                self._accept(link, task, returns)
+        else:
+            for reference in task.return_references():
+                if reference.state == PENDING:
+                    objects.resolve(reference, ERROR, returns[0])
+        if task.held:
+            self._finish(task)
+
+    def _accept(self, link: PeerLink, task: PendingTask, returns: list[Any]) -> None:
+        """The general form of results: several, stored ones, ones that contain references."""
+        ownership = self._runtime.ownership
+        references = task.return_references()
+        slots: list[list[Any]] = [[INLINE, slot, None] if type(slot) is bytes else slot for slot in returns]
+        if any(contained for _, _, contained in slots):
+            pairs = [(reference, slot[2]) for reference, slot in zip(references, slots, strict=True)]
+            with self._runtime.ownership_lock:
+                ownership.result_contains(task.id, link.address, pairs)
+        for reference, (state, value, _) in zip(references, slots, strict=True):
+            wanted = reference.in_use and reference.state == PENDING
+            if state == STORED and not wanted:
+                self._runtime.objects.free_stored(reference.id, value[0], value[1])
+            elif state == STORED:
+                self._runtime.objects.resolve_stored(reference, value)
+            elif wanted:
+                self._runtime.objects.resolve(reference, state, value)
+        self._runtime.schedule_turn()
+
+    def _disown(self, link: PeerLink, task_id: bytes, returns: list[Any]) -> None:
+        """A result that nobody waits for (the task was given up): what it holds is let go."""
+        slots = [slot for slot in returns if type(slot) is list]
+        if any(slot[2] for slot in slots):
+            with self._runtime.ownership_lock:
+                self._runtime.ownership.result_contains(task_id, link.address, [(None, slot[2]) for slot in slots])
+            self._runtime.schedule_turn()
+
+    def fail(self, task: PendingTask, error: BaseException) -> None:
+        """The task will never have a result."""
+        self.fail_with(task, serialization.dumps_error(error))
+
+    def fail_with(self, task: PendingTask, value: bytes) -> None:
+        """The same, with the error as a value."""
+        for reference in task.return_references():
+            if reference.state == PENDING:
+                self._runtime.objects.resolve(reference, ERROR, value)
+        self._finish(task)
+
+    def _finish(self, task: PendingTask) -> None:
+        """Lets go of what the task held."""
+        held, task.held = task.held, None
+        if held:
+            runtime = self._runtime
+            with runtime.ownership_lock:
+                for reference in held:
+                    runtime.ownership.release_task(reference)
+            runtime.schedule_turn()
+
+    # --------------------------------------------------------------------- leases
+
+    def _on_granted(
+        self, node: NodeLink, number: int, lease_id: bytes, address: Address, instances: dict[str, list[int]]
+    ) -> None:
+        pipeline, _ = self._requests.pop(number, (None, None))
+        if pipeline is None:  # cancelled in the meantime
+            node.send(messages.LEASE_RETURN, lease_id)
+            return
+        lease = Lease(lease_id, address, instances, node.target, pipeline, self._runtime.loop.time())
+        self._leases[lease_id] = lease
+        self._by_worker[address[0]] = lease
+        self._runtime.peers.link(address)
+        pipeline.granted(lease, self._runtime.loop.time())
+
+    def _on_spilled(self, node: NodeLink, number: int, target: str) -> None:
+        pipeline, _ = self._requests.pop(number, (None, None))
+        if pipeline is not None:
+            self._request(pipeline, self._runtime.nodes.other(target), spilled=True)
+
+    def _on_failed(self, node: NodeLink, number: int, reason: str) -> None:
+        pipeline, _ = self._requests.pop(number, (None, None))
+        if pipeline is not None:
+            pipeline.refused()
+            while pipeline.queue:
+                self.fail(pipeline.queue.popleft(), SchedulingError(reason))
+
+    def _on_reclaim(self, node: NodeLink, lease_id: bytes, drain: bool) -> None:
+        lease = self._leases.get(lease_id)
+        if lease is not None:
+            lease.pipeline.reclaim(lease, drain)
+
+    def _on_handback(self, link: PeerLink, task_ids: list[bytes]) -> None:
+        lease = self._by_worker.get(link.process_id)
+        if lease is not None:
+            for task_id in task_ids:
+                self.in_flight.pop(task_id, None)
+            lease.pipeline.handed_back(lease, task_ids)
+            self._touch(lease.pipeline)
+
+    # --------------------------------------------------------------------- losses
+
+    def _link_lost(self, link: PeerLink, cause: str) -> None:
+        lease = self._by_worker.get(link.process_id)
+        if lease is not None and not lease.lost:
+            lease.lost = True
+            self._runtime.loop.call_later(_CAUSE_WAIT, self._lose, lease, cause)
+
+    def _on_lease_lost(self, node: NodeLink, lease_id: bytes, cause: str) -> None:
+        lease = self._leases.get(lease_id)
+        if lease is not None:
+            self._lose(lease, cause)
+
+    def _node_lost(self, node: NodeLink, cause: NodeDiedError) -> None:
+        for number, (pipeline, asked) in list(self._requests.items()):
+            if asked is node:
+                del self._requests[number]
+                pipeline.refused()
+                self._touch(pipeline)
+        for lease in list(self._leases.values()):
+            if lease.node == node.target:
+                self._lose(lease, str(cause))
+
+    def _lose(self, lease: Lease, cause: str) -> None:
+        """The worker of a lease has ended. Its tasks run again, as far as their retries go.
+
+        A worker runs its tasks in order, but results that it had not sent are lost with it: of several
+        tasks it cannot be known which one ran. So none is charged; they are sent again one at a time,
+        where the next crash names the culprit. A task without retries is always sent alone.
+        """
+        if self._leases.get(lease.lease_id) is not lease:
+            return
+        lease.lost = True
+        self._forget(lease)
+        pipeline = lease.pipeline
+        tasks = pipeline.lost(lease)
+        retried = []
+        for task in tasks:
+            self.in_flight.pop(task.id, None)
+            task.lane = None
+            if len(tasks) == 1:
+                if task.retries == 0:
+                    name, tries = task.template.name, task.template.max_retries
+                    after = f" after {tries} retries" if tries else ""
+                    self.fail(task, WorkerCrashedError(f"the worker that ran {name}() ended{after}: {cause}"))
+                    continue
+                task.retries -= 1
+            task.alone = True
+            retried.append(task)
+        pipeline.retry(retried)
+        self._touch(pipeline)
