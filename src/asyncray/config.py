@@ -25,7 +25,7 @@ class Config:
     """How often an idle daemon stream is pinged."""
     reference_sweep_interval: float = 0.1
     """The longest that a dropped reference waits, in an idle process, before its owner learns of it."""
-    lease_idle_timeout: float = 0.5
+    lease_idle_timeout: float = 0.2
     """How long a lease without work is kept."""
     lease_requests_in_flight: int = 16
     """Lease requests per scheduling class that wait at a node at the same time."""

@@ -50,7 +50,7 @@ class ActorClass:
         if self._pickled is None:
             self._pickled = PickledFunction(self._class)
         class_id = self._pickled.function_id
-        runtime.call_soon(runtime.functions.export, class_id, self._pickled.pickled)
+        runtime.call_now(runtime.functions.export, class_id, self._pickled.pickled)
         actor_id = runtime.next_task_id()
         template = Template(0, class_id, f"{self._class.__name__}.__init__", 1)
         packed = pack(runtime, args, kwargs)
@@ -71,7 +71,7 @@ class ActorClass:
             name=self._options.name or "",
             namespace=runtime.job.get("namespace", ""),
         )
-        runtime.call_soon(runtime.actors.create, specification, creation)
+        runtime.call_now(runtime.actors.create, specification, creation)
         return ActorHandle(actor_id, self._class.__name__, _methods_of(self._class), lifetime)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -59,7 +59,7 @@ class RemoteFunction:
             demand=options.demand(),
             max_retries=options.max_retries,
         )
-        runtime.call_soon(runtime.functions.export, exported.function_id, exported.pickled)
+        runtime.call_now(runtime.functions.export, exported.function_id, exported.pickled)
         self._bound = (runtime, template)
         return self._bound
 

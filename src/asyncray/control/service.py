@@ -10,7 +10,6 @@ from asyncray.control.actors import Actors
 from asyncray.control.handlers import ControlHandlers
 from asyncray.control.jobs import Jobs
 from asyncray.control.kv import KeyValue
-from asyncray.control.listener import ControlListener
 from asyncray.control.nodes import Nodes
 from asyncray.control.processes import Processes
 from asyncray.rpc.network import Network
@@ -40,20 +39,17 @@ class ControlPlane(Service):
         self.scheduler = ActorScheduler(config, self.nodes)
         self.actors = Actors(config, self.nodes, self.processes, self.jobs, self.scheduler)
         self.key_value = KeyValue()
-        self.listener = ControlListener(
-            network,
-            [ControlHandlers(self.nodes, self.jobs, self.actors, self.key_value)],
-            {**self.nodes.streams, **self.processes.streams},
-            host=host,
-            port=port,
-            unix_path=unix_path,
-        )
+        self.nodes.services = [ControlHandlers(self.nodes, self.jobs, self.actors, self.key_value)]
         super().__init__(
             "control plane",
-            [self.nodes, self.processes, self.jobs, self.scheduler, self.actors, self.key_value, self.listener],
+            [self.nodes, self.processes, self.jobs, self.scheduler, self.actors, self.key_value],
+            network,
+            unix_path=unix_path,
+            host=host,
+            port=port,
         )
 
     @property
     def port(self) -> int:
         """The TCP port that it listens on; 0 while it does not."""
-        return self.listener.port
+        return self.listener.port if self.listener is not None else 0

@@ -10,9 +10,10 @@ from typing import Any
 from asyncray import messages
 from asyncray.errors import ActorDiedError
 from asyncray.node.lease_manager import LeaseManager
+from asyncray.node.lease_queue import Allocation
 from asyncray.node.sessions import Session, Sessions
 from asyncray.node.worker_pool import Claim, Worker, WorkerPool
-from asyncray.resources import Resources, to_amounts
+from asyncray.resources import Resources
 from asyncray.rpc.service import Manager
 from asyncray.serialization import dumps_error
 
@@ -22,10 +23,10 @@ _log = logging.getLogger(__name__)
 @dataclass(slots=True, eq=False)
 class HostedActor:
     actor_id: bytes
+    allocation: Allocation
     claim: Claim | None = None
     worker: Worker | None = None
     created: bool = False
-    stop_graceful: bool = False
 
 
 class ActorHost(Manager):
@@ -53,19 +54,13 @@ class ActorHost(Manager):
         """Takes the resources, then a worker, then has it run the constructor."""
         allocation = self._leases.resources.allocate(demand)
         if allocation is None:
-            reason = f"the node has no longer {to_amounts(demand)} free"
-            self.report(messages.ACTOR_PLACED, actor_id, None, 0, dumps_error(ActorDiedError(reason)))
+            self.report(messages.ACTOR_PLACED, actor_id, None, 0, None)  # taken meanwhile: to be placed again
             return
         self._sessions.jobs.setdefault(job_id, job)
-        actor = self.actors[actor_id] = HostedActor(actor_id)
+        actor = self.actors[actor_id] = HostedActor(actor_id, allocation)
         self._leases.changed.set()
 
         def granted(worker: Worker) -> None:
-            if self.actors.get(actor_id) is not actor:  # stopped while it waited for a worker
-                self._leases.resources.release(allocation)
-                self._pool.release(worker)
-                self._leases.pump()
-                return
             actor.worker = worker
             self._by_worker[worker.process_id] = actor
             self._leases.actors[worker.process_id] = allocation
@@ -79,7 +74,7 @@ class ActorHost(Manager):
         if actor is None:
             return
         if actor.worker is None:
-            del self.actors[actor_id]
+            self._withdraw(actor)
         else:
             self._pool.end(actor.worker, graceful=graceful)
 
@@ -87,7 +82,15 @@ class ActorHost(Manager):
         """The workers are ended by the pool; what still waits for one is forgotten."""
         for actor in list(self.actors.values()):
             if actor.claim is not None and actor.claim.job_id == job_id and actor.worker is None:
-                del self.actors[actor.actor_id]
+                self._withdraw(actor)
+
+    def _withdraw(self, actor: HostedActor) -> None:
+        """It is not wanted any more, and has no worker yet."""
+        del self.actors[actor.actor_id]
+        assert actor.claim is not None
+        actor.claim.cancelled = True
+        self._leases.resources.release(actor.allocation)
+        self._leases.pump()
 
     def _on_created(self, session: Session, actor_id: bytes, error: bytes | None) -> None:
         actor = self._by_worker.get(session.process_id)

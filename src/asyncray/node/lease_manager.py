@@ -34,7 +34,10 @@ class Lease:
     granted: float
     worker: Worker | None = None
     claim: Claim | None = None
+    wanted: bool = False
+    """Its holder has been asked to return it when it is idle."""
     reclaimed: bool = False
+    """Its holder has been asked to return it once its tasks are done."""
 
 
 class LeaseManager(Manager):
@@ -85,6 +88,9 @@ class LeaseManager(Manager):
         for request, allocation in self.queue.grants():
             self._grant(request, allocation)
         self.changed.set()
+        self._reclaim_soon()
+
+    def _reclaim_soon(self) -> None:
         if len(self.queue) and not self._reclaim_scheduled:
             self._reclaim_scheduled = True
             asyncio.get_running_loop().call_soon(self._reclaim)
@@ -139,6 +145,7 @@ class LeaseManager(Manager):
             lease.granted = asyncio.get_running_loop().time()
             self._by_worker[worker.process_id] = lease
             holder.send(messages.LEASE_GRANTED, lease.request_id, lease.lease_id, worker.address, allocation.instances)
+            self._reclaim_soon()
 
         lease.claim = self._pool.claim(request.job_id, granted)
 
@@ -166,12 +173,14 @@ class LeaseManager(Manager):
         allocation = self._allocation_of(session)
         if allocation is not None:
             self.resources.block(allocation)
+            self.queue.blocked.add(session.process_id)
             self.pump()
 
     def _on_unblocked(self, session: Session) -> None:
         allocation = self._allocation_of(session)
         if allocation is not None:
             self.resources.unblock(allocation)
+            self.queue.blocked.discard(session.process_id)
             self.changed.set()
 
     def _worker_died(self, worker: Worker, cause: str) -> None:
@@ -187,6 +196,7 @@ class LeaseManager(Manager):
     def _session_lost(self, session: Session) -> None:
         """A holder is gone: nobody wants what its workers are running."""
         self.queue.cancel_all(session.process_id)
+        self.queue.blocked.discard(session.process_id)
         for lease in [lease for lease in self.leases.values() if lease.holder is session]:
             self._end(lease, release_worker=False)
             if lease.worker is not None:
@@ -220,8 +230,10 @@ class LeaseManager(Manager):
                 if due and now - lease.granted < _MINIMUM_LEASE_AGE:
                     again = True
                     due = False
-                lease.reclaimed = due
-                lease.holder.send(messages.LEASE_RECLAIM, lease.lease_id, due)
+                if due or not lease.wanted:
+                    lease.wanted = True
+                    lease.reclaimed = due
+                    lease.holder.send(messages.LEASE_RECLAIM, lease.lease_id, due)
                 if due:
                     break
         if again:

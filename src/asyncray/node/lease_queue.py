@@ -2,7 +2,7 @@
 
 The caller feeds in requests, cancellations, returned leases and blocked workers, and after each asks
 `grants()` for the requests whose resources have just been taken. Requests of the same shape are served
-first come, first served; a request that does not fit never holds up one of another shape that does,
+first come, first served, but for those of tasks that wait for the result; a request that does not fit never holds up one of another shape that does,
 but shapes are tried in the order in which their oldest request came, so none is passed over for ever
 while it fits.
 """
@@ -104,6 +104,8 @@ class LeaseQueue:
 
     def __init__(self, resources: NodeResources) -> None:
         self.resources = resources
+        self.blocked: set[bytes] = set()
+        """Processes whose task waits for an object: what they ask for comes first, for it is what they wait for."""
         self._waiting: dict[tuple[tuple[str, int], ...], deque[LeaseRequest]] = {}
         self._by_key: dict[tuple[bytes, int], LeaseRequest] = {}
         self._sequence = 0
@@ -140,19 +142,26 @@ class LeaseQueue:
         for shape in sorted(self._waiting, key=self._oldest):
             queue = self._waiting[shape]
             while queue:
-                request = queue[0]
-                if self._by_key.get(request.key) is not request:
+                if self._by_key.get(queue[0].key) is not queue[0]:
                     queue.popleft()
                     continue
-                allocation = self.resources.allocate(request.demand)
+                allocation = self.resources.allocate(queue[0].demand)
                 if allocation is None:
                     break
-                queue.popleft()
+                request = self._next(queue)
+                queue.remove(request)
                 del self._by_key[request.key]
                 granted.append((request, allocation))
             if not queue:
                 del self._waiting[shape]
         return granted
+
+    def _next(self, queue: deque[LeaseRequest]) -> LeaseRequest:
+        if self.blocked:
+            for request in queue:
+                if request.key[0] in self.blocked and self._by_key.get(request.key) is request:
+                    return request
+        return queue[0]
 
     def _oldest(self, shape: tuple[tuple[str, int], ...]) -> int:
         queue = self._waiting[shape]

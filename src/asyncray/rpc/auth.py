@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import hmac
-import os
-import secrets
 from typing import Final
 
 from asyncray.errors import AuthenticationError
 
-TOKEN_VARIABLE: Final = "ASYNCRAY_TOKEN"
 _HEADER: Final = "authorization"
 _SCHEME: Final = "Bearer "
 
@@ -28,26 +25,3 @@ class Token:
     def accepts(self, headers: dict[str, str]) -> bool:
         """Whether a call came with the token. Takes the same time wherever the two differ."""
         return hmac.compare_digest(headers.get(_HEADER, "").encode(), self._expected)
-
-
-def new_token() -> str:
-    return secrets.token_urlsafe(32)
-
-
-def write_token_file(path: str, token: str) -> None:
-    """Writes a new file that only its owner can read. Raises FileExistsError."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with open(descriptor, "w", encoding="ascii") as file:
-        file.write(token + "\n")
-
-
-def read_token_file(path: str) -> str:
-    """Raises AuthenticationError with a line that names the file."""
-    try:
-        with open(path, encoding="ascii") as file:
-            token = file.read().strip()
-    except (OSError, ValueError) as error:
-        raise AuthenticationError(f"cannot read the token file {path}: {error}") from error
-    if not token:
-        raise AuthenticationError(f"the token file {path} is empty")
-    return token

@@ -38,13 +38,13 @@ def join(packed: list[bytes]) -> bytes:
         header = struct.pack(">BH", 0xDC, count)
     else:
         header = struct.pack(">BI", 0xDD, count)
-    return header + b"".join(packed)
+    return b"".join((header, *packed))
 
 
 def unpack(body: bytes | memoryview) -> list[Any]:
     """The messages of a body, whose shapes are yet to be checked. Raises ProtocolError if it is not a msgpack array."""
     try:
-        messages = msgpack.unpackb(body, unicode_errors="surrogateescape")
+        messages = msgpack.unpackb(body, unicode_errors="surrogateescape", strict_map_key=False)
     except (
         ValueError,
         TypeError,

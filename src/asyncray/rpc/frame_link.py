@@ -41,7 +41,7 @@ class _FrameLink(GrpcStream):
 
     def write_frame(self, body: bytes) -> None:
         header = frame_header(len(body))
-        self.write(prefix(len(header) + len(body)) + header + body)
+        self.write(prefix(len(header) + len(body)) + header, body)
 
     async def drained(self) -> None:
         if self._unsent:

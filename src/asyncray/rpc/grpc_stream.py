@@ -17,11 +17,6 @@ CONTENT_TYPE: Final = "application/grpc"
 RESPONSE_HEADERS: Final = [(":status", "200"), ("content-type", CONTENT_TYPE)]
 
 
-def prefixed(message: bytes) -> bytes:
-    """The message as it travels."""
-    return _PREFIX.pack(0, len(message)) + message
-
-
 def prefix(length: int) -> bytes:
     """What goes before a message of this length."""
     return _PREFIX.pack(0, length)

@@ -55,7 +55,7 @@ _HEADERS_LIMIT: Final = 64 << 10
 _WRITE_BUFFER: Final = 1 << 20
 """Bytes that may wait in a transport before writing pauses."""
 _JOIN_UP_TO: Final = 16 << 10
-"""A frame up to this size is written as one piece with its header."""
+"""A frame up to this size is written in one piece with what goes before it: a copy is cheaper than a second write."""
 
 
 class Http2Handler(AbstractHandler):
@@ -158,9 +158,8 @@ class Http2Connection(H2Protocol):
             return
         self._end_streams(reason)
         self._stop_timer()
-        if self._transport.get_write_buffer_size():
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(self._limits.stop_timeout, self._transport.abort)
+        # The peer may not read, or not answer the end of TLS.
+        self._timer = asyncio.get_running_loop().call_later(self._limits.stop_timeout, self._transport.abort)
         self._transport.close()
 
     def _end_streams(self, reason: str) -> None:
@@ -278,14 +277,14 @@ class Http2Connection(H2Protocol):
         if self.h2._data_to_send and not self._transport.is_closing():
             self._transport.write(self.h2.data_to_send())
 
-    def write_data(self, stream_id: int, data: bytes | memoryview) -> None:
-        """Writes a DATA frame, which the caller has taken from the windows."""
-        size = len(data)
-        header = _FRAME_HEADER.pack(size >> 8, size & 0xFF, _DATA, 0, stream_id)
+    def write_data(self, stream_id: int, head: bytes, data: bytes | memoryview) -> None:
+        """Writes a DATA frame of `head` and `data`, which the caller has taken from the windows."""
+        size = len(head) + len(data)
+        head = _FRAME_HEADER.pack(size >> 8, size & 0xFF, _DATA, 0, stream_id) + head
         if size <= _JOIN_UP_TO:
-            self._transport.write(header + data)
+            self._transport.write(head + data)
         else:
-            self._transport.write(header)
+            self._transport.write(head)
             self._transport.write(data)
 
     def pause_writing(self) -> None:

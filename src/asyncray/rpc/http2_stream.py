@@ -72,9 +72,9 @@ class Http2Stream(ABC):
         self.connection.streams[stream_id] = self
         self.write_unsent()
 
-    def write(self, data: bytes) -> None:
-        """Sends data, or keeps what the windows and the socket do not take now."""
-        size = len(data)
+    def write(self, head: bytes, data: bytes) -> None:
+        """Sends `head` and `data`, or keeps what the windows and the socket do not take now."""
+        size = len(head) + len(data)
         h2, h2_stream, connection = self._h2, self._h2_stream, self.connection
         if (
             self._unsent
@@ -84,13 +84,13 @@ class Http2Stream(ABC):
             or size > h2.outbound_flow_control_window
             or size > h2.max_outbound_frame_size
         ):
-            self._unsent.append(memoryview(data))
+            self._unsent.append(memoryview(head + data))
             self._unsent_size += size
             self.write_unsent()
             return
         h2_stream.outbound_flow_control_window -= size
         h2.outbound_flow_control_window -= size
-        connection.write_data(self.stream_id, data)
+        connection.write_data(self.stream_id, head, data)
 
     def write_unsent(self, *, force: bool = False) -> None:
         """Sends what was kept, as far as the windows and (unless `force`) the socket allow."""
@@ -110,7 +110,7 @@ class Http2Stream(ABC):
             self._unsent_size -= size
             h2_stream.outbound_flow_control_window -= size
             h2.outbound_flow_control_window -= size
-            connection.write_data(self.stream_id, data)
+            connection.write_data(self.stream_id, b"", data)
         if self._unsent_size < before:
             self.on_sent()
 

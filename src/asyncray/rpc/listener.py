@@ -71,7 +71,10 @@ class GrpcListener:
         """Takes over a socket that listens."""
         self.host, self.port = host, sock.getsockname()[1]
         loop = asyncio.get_running_loop()
-        self._servers.append(await loop.create_server(self._connection, sock=sock, ssl=context))
+        timeout = self.config.connect_timeout if context is not None else None
+        self._servers.append(
+            await loop.create_server(self._connection, sock=sock, ssl=context, ssl_handshake_timeout=timeout)
+        )
 
     def stop_accepting(self) -> None:
         if not self.accepting:

@@ -46,7 +46,10 @@ class Channel(Protocol):
         ...
 
     def stub(self, cls: type[S]) -> S:
-        """Makes a stub for unary calls. They raise as `open` does, and TimeoutError; AsyncrayError if the peer failed."""
+        """Makes a stub for unary calls.
+
+        They raise as `open` does, TimeoutError, and AsyncrayError when the peer's method has failed.
+        """
         ...
 
     def close(self) -> None:

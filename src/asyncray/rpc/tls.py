@@ -20,8 +20,8 @@ class TlsConfig:
     key: str | None = None
     ca: str | None = None
     """The authority that signed the cluster's certificates; the system's authorities if absent."""
-    mutual: bool = False
-    """Whoever connects must show a certificate that `ca` signed."""
+    mutual: bool | None = None
+    """Whoever connects must show a certificate that `ca` signed. By default, if there is a `ca`."""
     server_name: str | None = None
     """The name that servers' certificates bear, when it is not the host that was dialled."""
 
@@ -36,7 +36,7 @@ class TlsConfig:
         if self.cert is None:
             raise AsyncrayError("a process that listens with TLS needs a certificate and its key")
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        if self.mutual:
+        if self.mutual or (self.mutual is None and self.ca is not None):
             context.verify_mode = ssl.CERT_REQUIRED
             self._load_authority(context)
         return self._finish(context)

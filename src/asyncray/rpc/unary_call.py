@@ -16,7 +16,7 @@ from grpclib.metadata import encode_timeout
 from h2.errors import ErrorCodes
 
 from asyncray.errors import ConnectionFailed, ProtocolError
-from asyncray.rpc.grpc_stream import GrpcStream, prefixed
+from asyncray.rpc.grpc_stream import GrpcStream, prefix
 from asyncray.rpc.http2_connection import Http2Connection
 from asyncray.rpc.http2_stream import Headers
 from asyncray.rpc.status import error_of_headers, error_of_reset
@@ -33,7 +33,7 @@ class UnaryCall(GrpcStream):
 
     def send(self, message: bytes) -> None:
         """Sends the request, once the call has started."""
-        self.write(prefixed(message))
+        self.write(prefix(len(message)), message)
         self.on_sent()
 
     def give_up(self) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 from asyncray.messages import OK
 from asyncray.worker.peers import PeerLink
-from asyncray.worker.reference import Execution, Reference
+from asyncray.worker.object_ref import ObjectRef
+from asyncray.worker.reference import Execution
 from asyncray.worker.store_client import Pin
 
 
@@ -61,6 +62,6 @@ class Call:
         """Stored arguments, by object id."""
         self.status = OK
         self.returns: list[Any] = []
-        self.returned: list[Reference] | None = None
-        """References inside the result, held until the caller has confirmed its own borrows."""
+        self.returned: list[ObjectRef] | None = None
+        """References inside the result: kept until `hold_result` does, until the caller has confirmed its borrows."""
         self.microseconds = 0

@@ -228,7 +228,7 @@ class Executor:
         serialized = serialization.serialize(value)
         contained = None
         if serialized.references:
-            call.returned = [*(call.returned or ()), *(ref._reference for ref in serialized.references)]
+            call.returned = [*(call.returned or ()), *serialized.references]
             contained = [
                 [ref._reference.id, ref._reference.owner or self._runtime.address] for ref in serialized.references
             ]
@@ -270,7 +270,8 @@ class Executor:
         if call.returned or call.execution is not None:
             with runtime.ownership_lock:
                 if call.returned:
-                    runtime.ownership.hold_result(call.task_id, call.link.process_id, call.returned)
+                    inners = [ref._reference for ref in call.returned]
+                    runtime.ownership.hold_result(call.task_id, call.link.process_id, inners)
                     call.returned = None
                 deferred = call.execution is not None and not runtime.ownership.reply_ready(call.execution)
             runtime.schedule_turn()

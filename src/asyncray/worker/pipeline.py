@@ -45,6 +45,7 @@ class Lease:
         "lost",
         "node",
         "pipeline",
+        "wanted",
     )
 
     def __init__(
@@ -67,6 +68,8 @@ class Lease:
         """The task in flight must not be joined by others."""
         self.drain = False
         """To be returned once nothing is in flight."""
+        self.wanted = False
+        """To be returned as soon as there is nothing to do: others wait."""
         self.lost = False
         """The worker's stream has ended: nothing more can be sent, its tasks wait for the cause."""
 
@@ -135,6 +138,7 @@ class Pipeline:
 
     def reclaim(self, lease: Lease, drain: bool) -> None:
         """The node asks for the lease back."""
+        lease.wanted = True
         lease.drain = lease.drain or drain
         if not lease.in_flight and not lease.lost:
             self._give_back(lease)
@@ -194,17 +198,18 @@ class Pipeline:
                 count = wanted - self.requested
                 self.requested = wanted
                 self._port.request_leases(self, count)
+            self._return_wanted(drained_only=True)
             return
         if self.requested:
             self._port.cancel_requests(self)
         for lease in list(self.leases.values()):
             if not lease.in_flight:
                 lease.idle_since = now
-        self._return_drained()
+        self._return_wanted(drained_only=False)
 
-    def _return_drained(self) -> None:
+    def _return_wanted(self, *, drained_only: bool) -> None:
         for lease in list(self.leases.values()):
-            if lease.drain and not lease.in_flight and not lease.lost:
+            if (lease.drain or (lease.wanted and not drained_only)) and not lease.in_flight and not lease.lost:
                 self._give_back(lease)
 
     def _give_back(self, lease: Lease) -> None:

@@ -113,7 +113,8 @@ class Runtime:
             messages.RELEASE: self._owner_message(self.ownership.on_release),
             messages.CONFIRM: self._owner_message(self.ownership.on_confirm),
         }
-        self.nodes.handlers[messages.WARNING] = self._on_warning
+        self.nodes.handlers[messages.WARNING] = lambda node, text: _log.warning(text)
+        self.control.handlers[messages.WARNING] = _log.warning
         self.peers.on_lost.append(lambda link, cause: self._process_lost(link.process_id))
 
     # ----------------------------------------------------------------- life
@@ -203,6 +204,13 @@ class Runtime:
         """Has the loop call it in this turn or the next; in the order of the calls. Any thread."""
         self._inbox.append((callback, args))
         self.schedule_turn()
+
+    def call_now(self, callback: Callable[..., Any], *args: Any) -> None:
+        """Calls it at once on the loop's thread, else as `call_soon` does. Either way in the order of the calls."""
+        if threading.get_ident() == self._thread and not self._inbox:
+            callback(*args)
+        else:
+            self.call_soon(callback, *args)
 
     def schedule_turn(self) -> None:
         """Any thread."""
@@ -294,9 +302,6 @@ class Runtime:
             self.ownership.process_lost(process_id)
         self._apply_effects()
 
-    def _on_warning(self, node: NodeLink, text: str) -> None:
-        _log.warning(text)
-
     # ----------------------------------------------------------------- references
 
     def restore(self, object_id: bytes, owner: Address, source: Reference | Execution | None) -> ObjectRef:
@@ -326,10 +331,7 @@ class Runtime:
     def submit_task(self, template: Template, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Submits one call; returns its ObjectRef, or a list of them."""
         task, outcome = self._new_task(template, args, kwargs)
-        if threading.get_ident() == self._thread:
-            self.submitter.submit(task)
-        else:
-            self.call_soon(self.submitter.submit, task)
+        self.call_now(self.submitter.submit, task)
         return outcome
 
     def submit_call(
@@ -337,10 +339,7 @@ class Runtime:
     ) -> Any:
         """Submits one call to an actor."""
         task, outcome = self._new_task(template, args, kwargs)
-        if threading.get_ident() == self._thread and not self._inbox:
-            self._call_actor(lifetime._reference, task)
-        else:
-            self.call_soon(self._call_actor, lifetime._reference, task)
+        self.call_now(self._call_actor, lifetime._reference, task)
         return outcome
 
     def _call_actor(self, lifetime: Reference, task: PendingTask) -> None:

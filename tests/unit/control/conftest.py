@@ -135,8 +135,11 @@ class FakeNetwork:
         self.streams = streams
         return self
 
-    async def close(self) -> None:
+    def stop_accepting(self) -> None:
         self.streams = {}
+
+    async def close(self) -> None:
+        assert not self.streams
 
 
 class Cluster:

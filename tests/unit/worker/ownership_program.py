@@ -48,6 +48,12 @@ class Program:
             quick = [pair for pair in channels if pair not in self.stalled]
             self.world.deliver(self.choose(quick or list(channels)))
 
+    def flush(self) -> None:
+        """Everything arrives, but over stalled connections."""
+        while quick := [pair for pair in self.world.channels if pair not in self.stalled]:
+            self.world.deliver(self.choose(quick))
+            self.world.settle()
+
     def stall(self) -> None:
         """What is on the way between one pair is overtaken by all else for a while: most gaps show only then."""
         if pairs := [pair for pair in self.world.channels if pair not in self.stalled]:
@@ -60,16 +66,19 @@ class Program:
         process.variables.append(process.put(put_id(process.id, process.puts), inners))
 
     def submit(self) -> None:
-        process = self._process()
+        process, arguments = self._process(), list[Reference]()
+        borrowed = [(p, r) for p in self.world.living() for r in self._reachable(p) if r.owner is not None]
+        if borrowed and self.choose((True, True, False)):
+            process, argument = self.choose(borrowed)
+            arguments.append(argument)
         workers = self.world.workers_for(process)
         if not workers:
             return
+        reachable = self._reachable(process)
+        arguments += self._some(reachable)
+        inlined = self._some([r for r in reachable if r.owner is None and self.world.inside(process, r)], 1)
         self.tasks += 1
         task_id = self.tasks.to_bytes(16, "big")
-        reachable = self._reachable(process)
-        inlined = [r for r in reachable if process.key(r) in self.world.values and r.owner is None]
-        borrowed = [r for r in reachable if r.owner is not None]
-        arguments, inlined = self._some(self.choose((reachable, borrowed))), self._some(inlined, 1)
         returns = [process.ownership.own(return_id(task_id, index)) for index in range(self.choose((1, 1, 2)))]
         task = Task(task_id, arguments, inlined, returns, len(returns))
         for reference in returns:
@@ -102,27 +111,25 @@ class Program:
         if not (candidates := self._running()):
             return
         process, running = self.choose(candidates)
-        made = []
+        found = list(running.variables)
+        for reference in self._some(found, 3):
+            if reference in running.variables:  # left in the process, as an actor's method does
+                running.variables.remove(reference)
+                process.variables.append(reference)
         if self.choose((False, True)):
             running.puts += 1
-            made.append(process.put(put_id(running.id, running.puts), self._some(self._reachable(process), 1)))
-            running.variables += made
+            inners = self._some(self._reachable(process), 1)
+            running.variables.append(process.put(put_id(running.id, running.puts), inners))
+            found = running.variables[-1:] * 2 + found
         contents = []
         for index in range(running.returns):
             outer = return_id(running.id, index), running.caller
-            options = [r for r in self._reachable(process) + made if not self.world.reaches(process.key(r), outer)]
-            content = self._some(options)
+            options = [r for r in found + process.variables if not self.world.reaches(process.key(r), outer)]
+            borrowed = [r for r in options if r.owner is not None]
+            content = self._some(self.choose((options, borrowed)))
             self.world.may_contain.setdefault(outer, set()).update(process.key(r) for r in content)
             contents.append(content)
         process.finish(running, contents)
-
-    def keep(self) -> None:
-        """A task leaves a reference in the process, as an actor's method does."""
-        if candidates := [(p, r) for p, r in self._running() if r.variables]:
-            process, running = self.choose(candidates)
-            reference = self.choose(running.variables)
-            running.variables.remove(reference)
-            process.variables.append(reference)
 
     def drop(self) -> None:
         lists = [(p, p.variables) for p in self.world.living()]
@@ -138,9 +145,11 @@ class Program:
             process.drop(process.variables, process.variables[0])
 
     def fetch(self) -> None:
-        process = self._process()
-        if reachable := [r for r in self._reachable(process) if r not in process.dead]:
-            process.fetch(self.choose(reachable))
+        everywhere = [(p, r) for p in self.world.living() for r in self._reachable(p) if r not in p.dead]
+        borrowed = [(p, r) for p, r in everywhere if r.owner is not None]
+        if options := self.choose((everywhere, borrowed)):
+            process, reference = self.choose(options)
+            process.fetch(reference)
 
     def crash(self) -> None:
         if len(self.world.living()) > 1:
