@@ -63,7 +63,7 @@ PIN: Final = 50  # request_id, object_id
 PINNED: Final = 51  # request_id, offset, size; size -1 when the object is not there
 UNPIN: Final = 52  # object_id
 FREE: Final = 53  # [object_id, ...]: their owner needs them no more
-LOG: Final = 54  # job's driver: worker pid, stream name, text lines
+LOG: Final = 54  # pid, name of the task or actor, "stdout" or "stderr", lines: a worker's output, on to its driver
 WARNING: Final = 55  # text
 
 # ---- control streams: a process and the control plane
@@ -141,7 +141,7 @@ SHAPES: Final[dict[int, frozenset[tuple[type, ...]]]] = dict(
         _shapes(PINNED, int, int, int),
         _shapes(UNPIN, bytes),
         _shapes(FREE, list),
-        _shapes(LOG, int, str, str),
+        _shapes(LOG, int, str, str, str),
         _shapes(WARNING, str),
         _shapes(JOB, bytes, dict),
         _shapes(JOB_ACCEPTED, bytes),

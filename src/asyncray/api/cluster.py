@@ -22,6 +22,7 @@ def init(
     labels: Mapping[str, str] | None = None,
     namespace: str = "",
     token: str | None = None,
+    log_to_driver: bool = True,
     ignore_reinit_error: bool = False,
 ) -> Connection:
     """Connects this process, on the running loop: `await init()`, or `async with init():`.
@@ -29,6 +30,7 @@ def init(
     Without an address (and without `ASYNCRAY_ADDRESS`) it starts a cluster of its own, which ends with this
     process. `address` is the `host:port` of a cluster that has a node on this machine, or `auto` for the one
     that runs here. `memory` and `object_store_memory` are bytes.
+    What workers print appears on this process's own output, unless `log_to_driver` is False.
 
     Raises ConnectionFailed, AuthenticationError, and ValueError for settings of a cluster that exists already.
     """
@@ -45,7 +47,7 @@ def init(
         given = sorted(name for name, value in settings.items() if value)
         if given:
             raise ValueError(f"{', '.join(given)} can only be set for a new cluster, not for the one at {address}")
-    connection = Connection(address, token, namespace, settings)
+    connection = Connection(address, token, namespace, settings, log_to_driver=log_to_driver)
     if ignore_reinit_error and current.get_runtime() is not None:
         connection.reuse(require_runtime())
     return connection

@@ -25,8 +25,11 @@ _cluster_of: dict[Runtime, EmbeddedCluster] = {}
 class Connection:
     """What `init` returns: await it, or use it with `async with`."""
 
-    def __init__(self, address: str | None, token: str | None, namespace: str, settings: dict[str, Any]) -> None:
+    def __init__(
+        self, address: str | None, token: str | None, namespace: str, settings: dict[str, Any], *, log_to_driver: bool
+    ) -> None:
         self._address = address
+        self._log_to_driver = log_to_driver
         self._token = token
         self._namespace = namespace
         self._settings = settings
@@ -110,6 +113,7 @@ class Connection:
         }
         job = Job(platform.entropy(4), information)
         self._runtime = Runtime(platform, DEFAULT, membership, "driver", platform.entropy(16), job)
+        self._runtime.log_to_driver = self._log_to_driver
         current.set_runtime(self._runtime)
         return self._runtime
 
@@ -139,7 +143,7 @@ def require_runtime() -> Runtime:
         runtime = current.get_runtime()
         assert runtime is not None
         return runtime
-    return Connection(None, None, "", {}).connect_soon()
+    return Connection(None, None, "", {}, log_to_driver=True).connect_soon()
 
 
 def _find(address: str) -> SessionInfo:

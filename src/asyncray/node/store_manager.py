@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 
 from asyncray import messages
 from asyncray.node.sessions import Session, Sessions
 from asyncray.rpc.service import Manager
 from asyncray.store.arena import Arena
+from asyncray.store.reserve import WarmReserve
 from asyncray.store.table import ObjectTable, Refusal
 
 _REMEDY = "free references, or start the node with a larger object_store_memory."
@@ -20,6 +22,7 @@ class StoreManager(Manager):
         self._capacity = capacity
         self._sessions = sessions
         self._clients: dict[Session, int] = {}
+        self._allocated = asyncio.Event()
         self._numbers = itertools.count(1)
         self._waiting: dict[bytes, list[tuple[Session, int]]] = {}
         """Pins asked for before the object was sealed."""
@@ -36,7 +39,16 @@ class StoreManager(Manager):
     async def start(self) -> None:
         self.arena = Arena.create(self._capacity)
         self.table = ObjectTable(self._capacity)
+        self._reserve = WarmReserve(self.table.allocator)
         self._sessions.welcome_with(self.arena.path, self._capacity)
+
+    async def run(self) -> None:
+        """Keeps warm pages ready, once the store is used."""
+        while True:
+            await self._allocated.wait()
+            self._allocated.clear()
+            while (pages := self._reserve.next_range()) is not None:
+                await asyncio.to_thread(self.arena.populate, *pages)
 
     async def stop(self) -> None:
         self.arena.close()
@@ -48,6 +60,7 @@ class StoreManager(Manager):
     def _on_create(self, session: Session, request_id: int, object_id: bytes, size: int) -> None:
         outcome = self.table.create(self._client(session), object_id, size)
         if isinstance(outcome, int):
+            self._allocated.set()
             session.send(messages.CREATED, request_id, outcome, "")
         else:
             session.send(messages.CREATED, request_id, -1, self._refusal(outcome))

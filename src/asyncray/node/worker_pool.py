@@ -160,8 +160,8 @@ class WorkerPool(Manager):
     def _take(self, worker: Worker, claim: Claim) -> None:
         worker.busy = True
         if worker.job_id is None:
-            worker.job_id = claim.job_id
             assert worker.session is not None
+            worker.job_id = worker.session.job_id = claim.job_id
             worker.session.send(messages.ASSIGN, claim.job_id, self._sessions.jobs.get(claim.job_id, {}), {})
             self._keep_target()
         claim.granted(worker)

@@ -53,7 +53,7 @@ def unpack(body: bytes | memoryview) -> list[Any]:
         reason = str(error) or type(error).__name__
         raise ProtocolError(f"a frame does not hold msgpack: {reason}") from error
     if type(messages) is not list:
-        raise ProtocolError(f"a frame holds a {type(messages).__name__} instead of an array of messages")
+        raise ProtocolError(f"a frame holds {type(messages).__name__} instead of an array of messages")
     return messages
 
 
@@ -64,6 +64,6 @@ def malformed(message: Any) -> ProtocolError:
 
 def _describe(message: Any) -> str:
     if type(message) is not list or not message or type(message[0]) is not int:
-        return f"a {type(message).__name__}"
+        return type(message).__name__
     fields = ", ".join(type(field).__name__ for field in message[1:17])
     return f"kind {message[0]} with the fields ({fields})"

@@ -23,6 +23,7 @@ from asyncray.worker.context import TaskContext, current_task
 from asyncray.worker.node_link import NodeLink
 from asyncray.worker.peers import PeerLink
 from asyncray.worker.reference import Execution
+from asyncray.worker.store_client import Pin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,12 +86,31 @@ class Executor:
         if template is None:
             raise errors.ProtocolError(f"a task refers to template {number}, which was never told")
         call = Call(link, task_id, template, payload, references)
-        if references is None and not self._arriving and (template.function is not None or template.is_method):
+        if not self._arriving and (template.function is not None or template.is_method) and self._pin_known(call):
             self._start(call)
             return
         self._arriving.append(call)
         self._preparing.add(call)
         self._runtime.spawn(self._prepare(call), name=f"prepare {template.name}")
+
+    def _pin_known(self, call: Call) -> bool:
+        """Whether every stored argument could be pinned without asking the node."""
+        if call.references is None:
+            return True
+        pins: dict[bytes, Pin] = {}
+        for _, object_id, state, _ in call.references:
+            if state == STORED and object_id not in pins:
+                pin = self._runtime.store.pinned(object_id)
+                if pin is None:
+                    self._unpin(pins)
+                    return False
+                pins[object_id] = pin
+        call.pins = pins or None
+        return True
+
+    def _unpin(self, pins: dict[bytes, Pin] | None) -> None:
+        for pin in (pins or {}).values():
+            self._runtime.store.unhold(pin)
 
     async def _prepare(self, call: Call) -> None:
         """Fetches the function and pins stored arguments; then the call takes its turn."""
@@ -109,11 +129,15 @@ class Executor:
         while self._arriving and self._arriving[0] not in self._preparing:
             self._start(self._arriving.popleft())
 
-    async def _pin(self, references: list[list[Any]] | None) -> dict[bytes, Any] | None:
-        pins: dict[bytes, Any] = {}
-        for _, object_id, state, value in references or ():
-            if state == STORED and object_id not in pins:
-                pins[object_id] = await self._runtime.objects.pin_location(object_id, value[0], value[1])
+    async def _pin(self, references: list[list[Any]] | None) -> dict[bytes, Pin] | None:
+        pins: dict[bytes, Pin] = {}
+        try:
+            for _, object_id, state, value in references or ():
+                if state == STORED and object_id not in pins:
+                    pins[object_id] = await self._runtime.objects.pin_location(object_id, value[0], value[1])
+        except BaseException:
+            self._unpin(pins)
+            raise
         return pins or None
 
     def _start(self, call: Call) -> None:
@@ -193,8 +217,8 @@ class Executor:
                 values.append((place, serialization.deserialize(value, restore=restore)))
             else:
                 assert call.pins is not None
-                pin = call.pins[object_id]
-                values.append((place, serialization.deserialize(pin.view, keepalive=pin.guard, restore=restore)))
+                hold = call.pins[object_id].view.acquire()
+                values.append((place, serialization.deserialize(hold.buffer, keepalive=hold, restore=restore)))
         return unpack(call.payload, values, restore)
 
     def _end_process(self, request: SystemExit) -> None:
@@ -264,8 +288,7 @@ class Executor:
     def _reply(self, call: Call) -> None:
         runtime = self._runtime
         if call.pins:
-            for pin in call.pins.values():
-                runtime.store.unhold(pin)
+            self._unpin(call.pins)
             call.pins = None
         if call.returned or call.execution is not None:
             with runtime.ownership_lock:
@@ -289,6 +312,16 @@ class Executor:
         if call is not None:
             call.execution = None
             self._reply(call)
+
+    def forward_output(self, stream: str, lines: str) -> None:
+        """Has the driver show what user code printed. Any thread."""
+        task = current_task.get()
+        self._runtime.call_soon(self._send_output, task.name if task else "worker", stream, lines)
+
+    def _send_output(self, name: str, stream: str, lines: str) -> None:
+        node = self._runtime.nodes.own
+        if node is not None:
+            node.send(messages.LOG, self._runtime.pid, name, stream, lines)
 
     # ------------------------------------------------------------- blocked tasks
 
@@ -335,8 +368,7 @@ class Executor:
                     break
                 self._outstanding -= 1
                 returned.setdefault(item.link, []).append(item.task_id)
-                for pin in (item.pins or {}).values():
-                    self._runtime.store.unhold(pin)
+                self._unpin(item.pins)
         except Empty:
             pass
         for link, task_ids in returned.items():
@@ -395,8 +427,7 @@ class Executor:
         self._runtime.call_soon(self._report_created, call, error)
 
     def _report_created(self, call: Call, error: BaseException | None) -> None:
-        for pin in (call.pins or {}).values():
-            self._runtime.store.unhold(pin)
+        self._unpin(call.pins)
         node = self._runtime.nodes.own
         assert node is not None
         value = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import signal
@@ -19,7 +20,9 @@ from asyncray.rpc.platform import Platform
 from asyncray.worker import current
 from asyncray.worker.execution import Executor
 from asyncray.worker.node_link import NodeLink
+from asyncray.worker.output import ForwardedOutput
 from asyncray.worker.runtime import Membership, Runtime
+from asyncray.worker.watchdog import LoopWatchdog
 
 _log = logging.getLogger(__name__)
 
@@ -70,9 +73,13 @@ class _Worker:
         runtime.nodes.on_lost.append(lambda link, cause: self._node_lost(runtime, link, cause))
         current.set_runtime(runtime)
         await runtime.start()
+        watchdog = LoopWatchdog(DEFAULT.loop_watchdog)
+        sys.stdout = ForwardedOutput(sys.stdout, functools.partial(executor.forward_output, "stdout"))
+        sys.stderr = ForwardedOutput(sys.stderr, functools.partial(executor.forward_output, "stderr"))
         self.executor = executor
         self.started.set()
         await runtime.wait_stop_requested()
+        watchdog.stop()
         executor.stop_main()
         await runtime.stop()
 

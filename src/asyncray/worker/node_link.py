@@ -53,17 +53,16 @@ class NodeLink:
         future = self._requests[number] = asyncio.get_running_loop().create_future()
         self.send(kind, number, *fields)
         try:
-            return await future
+            answer: list[Any] = await future
+            return answer
         finally:
             self._requests.pop(number, None)
 
-    def answered(self, number: int, *fields: Any) -> bool:
-        """Hands an answer to its request; False when nobody waits for it any more."""
+    def answered(self, number: int, *fields: Any) -> None:
+        """Hands an answer to its request."""
         future = self._requests.get(number)
-        if future is None or future.done():
-            return False
-        future.set_result(list(fields))
-        return True
+        if future is not None and not future.done():
+            future.set_result(list(fields))
 
     def opened(self, channel: Channel, stream: FrameStream) -> None:
         self.channel, self.stream = channel, stream

@@ -99,7 +99,8 @@ class Objects:
         raise error
 
     def load_pinned(self, pin: Pin, source: Any) -> Any:
-        return serialization.deserialize(pin.view, keepalive=pin.guard, restore=self._runtime.restorer(source))
+        hold = pin.view.acquire()
+        return serialization.deserialize(hold.buffer, keepalive=hold, restore=self._runtime.restorer(source))
 
     def load_exception(self, reference: Reference) -> BaseException | None:
         state = reference.state

@@ -98,6 +98,7 @@ class Runtime:
         self._sweeper: asyncio.TimerHandle | None = None
         self._stop_requested: asyncio.Future[None] = self.loop.create_future()
         self.stopping = False
+        self.log_to_driver = True
         self.peers = Peers(self)
         self.nodes = Nodes(self)
         self.control = ControlLink(self, membership.control_target)
@@ -114,6 +115,7 @@ class Runtime:
             messages.CONFIRM: self._owner_message(self.ownership.on_confirm),
         }
         self.nodes.handlers[messages.WARNING] = lambda node, text: _log.warning(text)
+        self.nodes.handlers[messages.LOG] = self._on_log
         self.control.handlers[messages.WARNING] = _log.warning
         self.peers.on_lost.append(lambda link, cause: self._process_lost(link.process_id))
 
@@ -302,6 +304,12 @@ class Runtime:
             self.ownership.process_lost(process_id)
         self._apply_effects()
 
+    def _on_log(self, node: NodeLink, pid: int, name: str, stream: str, lines: str) -> None:
+        """A worker's output, shown as this process's own, each line with its origin."""
+        if self.log_to_driver:
+            target = sys.stdout if stream == "stdout" else sys.stderr
+            target.writelines(f"({name} pid={pid}) {line}\n" for line in lines.split("\n"))
+
     # ----------------------------------------------------------------- references
 
     def restore(self, object_id: bytes, owner: Address, source: Reference | Execution | None) -> ObjectRef:
@@ -454,7 +462,7 @@ class Runtime:
 
     def blocked(self) -> AbstractContextManager[None]:
         """While the calling thread waits for an object: in a worker, its task counts as blocked."""
-        return contextlib.nullcontext() if self.executor is None else self.executor.blocked()  # type: ignore[no-any-return]
+        return contextlib.nullcontext() if self.executor is None else self.executor.blocked()
 
     def log_flush(self) -> None:
         for stream in (sys.stdout, sys.stderr):

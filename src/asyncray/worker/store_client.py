@@ -2,44 +2,31 @@
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING, Final
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
 
 from asyncray import messages
 from asyncray.errors import ObjectLostError, ObjectStoreFullError
 from asyncray.store.arena import Arena
+from asyncray.store.views import PinnedView
+from asyncray.worker.node_link import NodeLink
 
 if TYPE_CHECKING:
     from asyncray.serialization import Serialized
-    from asyncray.worker.node_link import NodeLink
     from asyncray.worker.runtime import Runtime
-
-
-class _Guard:
-    __slots__ = ()
-
-
-_UNVIEWED: Final = 2
-"""References to a guard that no array keeps: the pin's, and the argument of `getrefcount`."""
 
 
 class Pin:
     """An object of the node's store that this process reads. Held while references or views of it live."""
 
-    __slots__ = ("guard", "holders", "object_id", "view")
+    __slots__ = ("holders", "object_id", "view")
 
-    def __init__(self, object_id: bytes, view: memoryview) -> None:
+    def __init__(self, object_id: bytes, view: PinnedView) -> None:
         self.object_id = object_id
         self.view = view
-        self.guard = _Guard()
-        """Kept alive by every array that was made from the view, in whatever thread that is collected."""
         self.holders = 0
         """Fetched references and running tasks that need the pin, apart from the views."""
-
-    @property
-    def viewed(self) -> bool:
-        """Whether arrays made from the view live."""
-        return sys.getrefcount(self.guard) > _UNVIEWED
 
 
 class StoreClient:
@@ -50,6 +37,7 @@ class StoreClient:
         self._arena: Arena | None = None
         self._pins: dict[bytes, Pin] = {}
         self._unused: list[Pin] = []
+        runtime.nodes.handlers[messages.CREATED] = runtime.nodes.handlers[messages.PINNED] = NodeLink.answered
 
     @property
     def _node(self) -> NodeLink:
@@ -64,10 +52,13 @@ class StoreClient:
 
     async def create(self, object_id: bytes, size: int) -> memoryview:
         """A block of `size` bytes to write. Raises ObjectStoreFullError with the sizes."""
-        offset, why = await self._node.request(messages.CREATE, object_id, size)
+        offset, why = await self._ask(
+            self._node.request(messages.CREATE, object_id, size),
+            lambda offset, _: self._give_back(messages.ABORT, object_id, granted=offset >= 0),
+        )
         if offset < 0:
             raise ObjectStoreFullError(why)
-        return self._attached().view(offset, size)
+        return self._attached().writable(offset, size)
 
     def seal(self, object_id: bytes, owner: bytes) -> None:
         self._node.send(messages.SEAL, object_id, owner)
@@ -85,6 +76,13 @@ class StoreClient:
             raise
         self.seal(object_id, owner)
 
+    def pinned(self, object_id: bytes) -> Pin | None:
+        """The pin that this process has already, counted in `holders` as `pin` does."""
+        pin = self._pins.get(object_id)
+        if pin is not None:
+            pin.holders += 1
+        return pin
+
     async def pin(self, object_id: bytes) -> Pin:
         """Makes sure that the object stays where it is. Raises ObjectLostError when it is not in the store.
 
@@ -92,7 +90,10 @@ class StoreClient:
         """
         pin = self._pins.get(object_id)
         if pin is None:
-            offset, size = await self._node.request(messages.PIN, object_id)
+            offset, size = await self._ask(
+                self._node.request(messages.PIN, object_id),
+                lambda _, size: self._give_back(messages.UNPIN, object_id, granted=size >= 0),
+            )
             if size < 0:
                 raise ObjectLostError(f"object {object_id.hex()} is not in its node's store any more")
             known = self._pins.get(object_id)
@@ -100,9 +101,27 @@ class StoreClient:
                 self._node.send(messages.UNPIN, object_id)
                 pin = known
             else:
-                pin = self._pins[object_id] = Pin(object_id, self._attached().view(offset, size))
+                pin = self._pins[object_id] = Pin(object_id, PinnedView(self._attached().view(offset, size)))
         pin.holders += 1
         return pin
+
+    async def _ask(self, request: Coroutine[Any, Any, list[Any]], undo: Callable[..., None]) -> list[Any]:
+        """The answer to a request. If the caller is cancelled, what the node grants nevertheless is given back."""
+        task = self._runtime.spawn(request, name="store request")
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+
+            def give_back(task: asyncio.Task[list[Any]]) -> None:
+                if not task.cancelled() and task.exception() is None:
+                    undo(*task.result())
+
+            task.add_done_callback(give_back)
+            raise
+
+    def _give_back(self, kind: int, object_id: bytes, *, granted: bool) -> None:
+        if granted:
+            self._node.send(kind, object_id)
 
     def unhold(self, pin: Pin) -> None:
         pin.holders -= 1
@@ -118,7 +137,7 @@ class StoreClient:
         for pin in self._unused:
             if pin.holders or self._pins.get(pin.object_id) is not pin:
                 continue
-            if pin.viewed:
+            if pin.view.in_use:
                 kept.append(pin)
                 continue
             del self._pins[pin.object_id]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from asyncray.ids import put_id, return_id
+from asyncray.messages import BORROW
 from asyncray.worker.reference import Reference
 
 from .ownership_process import Process, Running, Task
@@ -126,10 +127,29 @@ class Program:
             outer = return_id(running.id, index), running.caller
             options = [r for r in found + process.variables if not self.world.reaches(process.key(r), outer)]
             borrowed = [r for r in options if r.owner is not None]
-            content = self._some(self.choose((options, borrowed)))
+            content = self._some(self.choose((options, borrowed or options)))
             self.world.may_contain.setdefault(outer, set()).update(process.key(r) for r in content)
             contents.append(content)
         process.finish(running, contents)
+
+    def squeeze(self) -> None:
+        """A borrower's word to the owner is late, and nobody else keeps the object longer than he must."""
+        pairs = [pair for pair, queue in self.world.channels.items() if any(body[0] == BORROW for body, _ in queue)]
+        if not pairs:
+            return
+        self.stalled = [self.choose(pairs)]
+        borrower = self.world.processes[self.stalled[0][0]]
+        for _ in range(2):
+            for process, running in self._running():
+                if process is borrower:
+                    process.variables += running.variables
+                    running.variables = []
+                process.finish(running, [[] for _ in range(running.returns)])
+                self.world.settle()
+            for process in self.world.living():
+                if process is not borrower:
+                    self._drop_all(process)
+            self.flush()
 
     def drop(self) -> None:
         lists = [(p, p.variables) for p in self.world.living()]
@@ -140,9 +160,12 @@ class Program:
 
     def drop_all(self) -> None:
         """One process lets go of all it can, so that objects depend on what others hold."""
-        process = self._process()
+        self._drop_all(self._process())
+
+    def _drop_all(self, process: Process) -> None:
         while process.variables:
             process.drop(process.variables, process.variables[0])
+            self.world.settle()
 
     def fetch(self) -> None:
         everywhere = [(p, r) for p in self.world.living() for r in self._reachable(p) if r not in p.dead]
@@ -167,9 +190,7 @@ class Program:
                 while process.received:
                     process.start(0)
                     self.world.settle()
-                while process.variables:
-                    process.drop(process.variables, process.variables[0])
-                    self.world.settle()
+                self._drop_all(process)
             for process, running in self._running():
                 process.finish(running, [[] for _ in range(running.returns)])
                 self.world.settle()

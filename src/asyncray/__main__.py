@@ -1,0 +1,5 @@
+"""`python -m asyncray` is the `asyncray` command."""
+
+from asyncray.cli import main
+
+main()

@@ -1,0 +1,90 @@
+"""Clusters that have a daemon on this machine: which one an address means, and its token."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Final
+
+from asyncray.errors import AsyncrayError, AuthenticationError
+from asyncray.rpc.auth import TOKEN_VARIABLE, read_token_file
+from asyncray.session import SessionInfo, running_sessions
+
+LOOPBACK: Final = ("127.0.0.1", "localhost", "::1", "[::1]")
+WILDCARDS: Final = ("0.0.0.0", "::", "[::]")
+
+
+def sessions_at(address: str) -> list[SessionInfo]:
+    """The daemons of this machine that belong to the cluster at `address`."""
+    return [info for info in running_sessions() if is_same_address(address, info.address)]
+
+
+def is_same_address(asked: str, known: str) -> bool:
+    """Whether a daemon that knows its control plane as `known` is of the cluster that the user calls `asked`."""
+    if asked == known:
+        return True
+    asked_host, _, asked_port = asked.rpartition(":")
+    known_host, _, known_port = known.rpartition(":")
+    if asked_port != known_port:
+        return False
+    if known_host in WILDCARDS:
+        # Only a name of this machine means the cluster that listens here: a token must not leave by mistake.
+        return _is_this_machine(asked_host)
+    return asked_host in LOOPBACK and known_host in LOOPBACK
+
+
+def find_token(address: str, token_file: str | None) -> str:
+    """The token of the cluster at `address`: from the file, the environment, or a daemon of it on this machine.
+
+    Raises AuthenticationError when there is none.
+    """
+    token = given_token(token_file)
+    if token is not None:
+        return token
+    for info in sessions_at(address):
+        return info.token()
+    raise AuthenticationError(
+        f"no daemon of the cluster at {address} runs on this machine, so its token is not known here:"
+        f" give it by {TOKEN_VARIABLE}, or the file that holds it by --token-file"
+    )
+
+
+def given_token(token_file: str | None) -> str | None:
+    """The token that the user gave. Raises AuthenticationError for a file that cannot be read."""
+    if token_file is not None:
+        return read_token_file(token_file)
+    return os.environ.get(TOKEN_VARIABLE) or None
+
+
+def running_cluster() -> str:
+    """The address of the cluster that runs on this machine, embedded ones aside.
+
+    Raises AsyncrayError when there is none, or more than one.
+    """
+    sessions = running_sessions()
+    addresses = sorted({info.address for info in sessions if not info.embedded})
+    if len(addresses) == 1:
+        return addresses[0]
+    if addresses:
+        raise AsyncrayError(f"several clusters run on this machine, choose by --address: {', '.join(addresses)}")
+    embedded = sorted({info.address for info in sessions})
+    if embedded:
+        raise AsyncrayError(
+            f"no cluster runs on this machine but those of single programs, choose by --address: {', '.join(embedded)}"
+        )
+    raise AsyncrayError("no cluster runs on this machine: start one with `asyncray start --head`")
+
+
+def _is_this_machine(host: str) -> bool:
+    """Whether one could listen on that host's address."""
+    try:
+        found = socket.getaddrinfo(host.removeprefix("[").removesuffix("]"), 0, type=socket.SOCK_DGRAM)
+    except OSError:
+        return False
+    family, kind, protocol, _, name = found[0]
+    with socket.socket(family, kind, protocol) as probe:
+        try:
+            probe.bind(name)
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,140 @@
+"""The node's shared memory: one file without a name, mapped once by every process of the node."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import mmap
+import os
+from typing import Final, Self
+
+from asyncray.store.allocator import PAGE
+
+_POPULATE_READ: Final = 22
+_POPULATE_WRITE: Final = 23
+"""madvise(2), Linux 5.14 and later: faults pages in, as reading or writing them would, without touching the data."""
+
+_GRANULE: Final = 2 * 1024 * 1024
+"""Mapped memory is kept account of in pieces of this size: what one page of the page table holds."""
+
+_madvise = ctypes.CDLL(None, use_errno=True).madvise
+_madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+
+
+class Arena:
+    """`capacity` bytes that processes share. Pages take memory only once they are used.
+
+    The file comes from memfd_create: it has no name that could be left behind, and is gone when the last process
+    that maps it is. Other processes of the node find it at `path`, below `/proc`, while its creator lives.
+    """
+
+    def __init__(self, descriptor: int, capacity: int, path: str) -> None:
+        """Takes over `descriptor`. Use `create` or `attach`."""
+        self.capacity = capacity
+        self.path = path
+        self._descriptor: int | None = descriptor
+        memory = mmap.mmap(descriptor, capacity)
+        memory.madvise(mmap.MADV_DONTDUMP)
+        self._memory: memoryview | None = memoryview(memory)
+        self._first_byte: ctypes.c_char | None = ctypes.c_char.from_buffer(memory)
+        self._mapped = bytearray(capacity // _GRANULE)
+        """1 for each granule whose pages this process has mapped."""
+
+    @classmethod
+    def create(cls, capacity: int) -> Self:
+        """A new arena. Raises OSError."""
+        descriptor = os.memfd_create("asyncray-arena", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            os.ftruncate(descriptor, capacity)
+            # A file that shrinks would kill the processes that have it mapped.
+            fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
+            return cls(descriptor, capacity, f"/proc/{os.getpid()}/fd/{descriptor}")
+        except BaseException:
+            os.close(descriptor)
+            raise
+
+    @classmethod
+    def attach(cls, path: str, capacity: int) -> Self:
+        """The arena that another process of this machine has created.
+
+        Raises OSError (that process may be gone), ValueError when the file has another size.
+        """
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            size = os.fstat(descriptor).st_size
+            if size != capacity:
+                raise ValueError(f"the arena at {path} has {size} bytes, not {capacity}")
+            arena = cls(descriptor, capacity, path)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        arena._close_descriptor()
+        return arena
+
+    def view(self, offset: int, size: int) -> memoryview:
+        """The block's memory. It stays mapped while the view, or anything derived from it, lives."""
+        memory = self._open()
+        if offset < 0 or size < 0 or offset + size > self.capacity:
+            raise ValueError(f"{size} bytes at {offset} are outside of an arena of {self.capacity}")
+        return memory[offset : offset + size]
+
+    def writable(self, offset: int, size: int) -> memoryview:
+        """`view`, for who is about to fill the block.
+
+        Pages that others have used, but this process has not, are mapped at once: page by page, as they are first
+        written, takes about as long as the copy itself (measured: 2.7 GB/s against 5.1, and 9.7 the next time).
+        """
+        view = self.view(offset, size)
+        first, last = -(-offset // _GRANULE), (offset + size) // _GRANULE
+        if first < last and not all(self._mapped[first:last]):
+            start = offset - offset % PAGE
+            # Not supported before Linux 5.14; then the copy maps the pages.
+            self._advise(start, offset + size - start, _POPULATE_READ)
+            self._mapped[first:last] = b"\1" * (last - first)
+        return view
+
+    def populate(self, offset: int, size: int) -> None:
+        """Makes sure that the pages of a range exist; what they hold does not change. For a thread: it takes long
+        (0.3 to 0.6 GB/s) and releases the interpreter lock. `offset` is a multiple of the page size.
+
+        Raises OSError when memory is exhausted.
+        """
+        view = self.view(offset, size)
+        error = self._advise(offset, size, _POPULATE_WRITE)
+        if error == errno.EINVAL:
+            _touch(view)
+        elif error:
+            raise OSError(error, os.strerror(error))
+
+    def close(self) -> None:
+        """Views that are still alive stay valid; the memory goes with the last of them."""
+        self._memory = self._first_byte = None
+        self._close_descriptor()
+
+    def _open(self) -> memoryview:
+        if self._memory is None:
+            raise ValueError("the arena is closed")
+        return self._memory
+
+    def _advise(self, offset: int, size: int, advice: int) -> int:
+        """The error number of madvise, 0 for success."""
+        first_byte = self._first_byte  # keeps the memory mapped during the call, whoever closes the arena meanwhile
+        if first_byte is None:
+            return errno.EBADF
+        done = _madvise(ctypes.addressof(first_byte) + offset, size, advice)
+        return ctypes.get_errno() if done else 0
+
+    def _close_descriptor(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def _touch(view: memoryview) -> None:
+    """Reads a byte of each page, which makes pages of shared memory exist too.
+
+    Reads only: a writer may be at work in the same pages. In pieces, since a slice does not release the lock.
+    """
+    for start in range(0, view.nbytes, 256 * PAGE):
+        bytes(view[start : start + 256 * PAGE : PAGE])
