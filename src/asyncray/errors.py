@@ -251,7 +251,8 @@ def failure_of(error: TaskError) -> RemoteFailure:
 def capture(error: BaseException, task_name: str, pid: int, node: str) -> TaskError:
     """Makes the error that the caller of a task sees from `error`, which the task raised.
 
-    An error that came from another task keeps its cause, and its remote traceback comes first in the text.
+    An error that came from another task keeps its cause, and its remote traceback comes first in the text. An empty
+    `task_name` stands for asyncray itself.
     """
     if not isinstance(error, TaskError):
         return TaskError.of(RemoteFailure(error, task_name, pid, node, _format(error, task_name, pid, node)))
@@ -268,7 +269,7 @@ def capture(error: BaseException, task_name: str, pid: int, node: str) -> TaskEr
 
 
 def _format(error: BaseException, task_name: str, pid: int, node: str, *, chain: bool = True) -> str:
-    title = f"Task {task_name} (pid {pid}, node {node}) raised:\n"
+    title = f"Task {task_name} (pid {pid}, node {node}) raised:\n" if task_name else f"Process {pid} raised:\n"
     try:
         lines = traceback.format_exception(type(error), error, _user_part(error.__traceback__), chain=chain)
     except Exception:

@@ -23,6 +23,9 @@ Loads = Callable[[bytes], Any]
 State = tuple[tuple[Any, ...], dict[str, Any], dict[str, Any]]
 """`args`, the values of C-level fields and slots, and the instance's `__dict__`."""
 
+_ARGS: Any = vars(BaseException)["args"]
+"""The C-level field itself, whatever `args` means in the user's class."""
+
 _HEAP_TYPE = 1 << 9
 """Py_TPFLAGS_HEAPTYPE: a class made by a `class` statement; without it, one that is part of the interpreter."""
 
@@ -114,14 +117,14 @@ def state_of(error: BaseException) -> State:
         value = getattr(error, name, None)
         if value is not None:
             fields[name] = value
-    return error.args, fields, error.__dict__
+    return _ARGS.__get__(error), fields, error.__dict__
 
 
 def fill(error: BaseException, state: State) -> None:
     """Gives a blank exception its state."""
     arguments, fields, attributes = state
     # Never plain setattr: a frozen dataclass, or a property, would refuse.
-    object.__setattr__(error, "args", arguments)
+    _ARGS.__set__(error, arguments)
     for name, value in fields.items():
         with suppress(AttributeError, TypeError):  # a field that only C code can write
             object.__setattr__(error, name, value)

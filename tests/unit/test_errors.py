@@ -93,6 +93,14 @@ class HasOurNames(Exception):
         return "property"
 
 
+class OwnArgs(Exception):
+    """Its `args` are not those of an exception, as with some command line libraries."""
+
+    @property
+    def args(self) -> Any:
+        return "mine"
+
+
 class Final(Exception):
     def __init_subclass__(cls, **options: Any) -> None:
         raise TypeError("Final cannot be subclassed")
@@ -146,6 +154,7 @@ def test_the_printed_traceback_shows_the_remote_one_with_task_pid_and_node() -> 
         NeedsTwo("box", 3),
         Slotted(4),
         Frozen(5),
+        OwnArgs("own"),
         Exception("plain"),
         TimeoutError(),
     ],

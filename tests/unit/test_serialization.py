@@ -8,7 +8,6 @@ import copyreg
 import dataclasses
 import enum
 import gc
-import io
 import mmap
 import pickle
 import threading
@@ -62,13 +61,6 @@ class Token:
 class FailsToLoad:
     def __reduce__(self) -> Any:
         return int, ("not a number",)
-
-
-class WithSlots:
-    __slots__ = ("lock",)
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
 
 
 def same(value: Any) -> Any:
@@ -153,22 +145,23 @@ def test_one_array_in_two_places_is_written_once_and_stays_one() -> None:
 
 def test_memory_views_keep_format_and_shape() -> None:
     view = memoryview(bytes(range(240))).cast("d", (5, 6))
-    for copy in (same(view), same(view[::2])):
-        assert isinstance(copy, memoryview)
-    assert same(view) == view
+    fortran = memoryview(numpy.asfortranarray(numpy.arange(6.0).reshape(2, 3)))
     large = memoryview(bytes(1_000_000)).cast("I")
-    assert same(large) == large
+    for original in (view, view[::2], fortran, large):
+        copy = same(original)
+        assert isinstance(copy, memoryview)
+        assert (copy.format, copy.shape, copy.tolist()) == (original.format, original.shape, original.tolist())
     assert same(memoryview(b"")) == b""
+    assert same(memoryview(numpy.zeros(2, "i4, f8"))) == bytes(24)
 
 
 def test_classes_and_functions_of_main_travel_by_value() -> None:
     main = defined_in_main("class Mine:\n    n = 3\ndef f(x): return x + helper()\ndef helper(): return 1")
-    copy = pickle.loads(pickle.dumps(same(main["f"]).__code__.co_consts))
-    assert copy == main["f"].__code__.co_consts
     assert same(main["f"])(1) == 2
-    for value in (main["Mine"](), [main["Mine"]()], ((main["Mine"](),), {}), {"a": main["Mine"]()}):
-        assert b"__main__" in dumps(value)
-        assert b"__builtin_type__" in dumps(value) or b"_make_skeleton_class" in dumps(value)
+    mine = main["Mine"]()
+    for value in (mine, main["Mine"], [mine], ((mine,), {}), ((), {"key": mine}), {"key": mine}, [(1, [mine])]):
+        # Its attributes are there: in another process, `__main__` is another module.
+        assert b"_make_skeleton_class" in dumps(value)
 
 
 def test_a_lambda_and_a_local_class_travel() -> None:
@@ -197,6 +190,9 @@ def test_functions_are_pickled_for_the_function_table() -> None:
     data = serialization.dumps_function(lambda x: factor * x)
     assert serialization.loads_function(data)(2) == 6
     assert serialization.loads_function(serialization.dumps_function(dumps)) is dumps
+    array = numpy.arange(100_000)
+    data = serialization.dumps_function(lambda: array)
+    assert serialization.loads_function(data)().sum() == array.sum()
 
 
 # -------------------------------------------------------------------------- layout
@@ -401,91 +397,6 @@ def test_an_exception_inside_a_value_keeps_its_state_whatever_its_constructor_ta
 def test_bytes_that_are_no_error_give_an_error_all_the_same() -> None:
     assert isinstance(serialization.load_error(dumps(3)), ProtocolError)
     assert isinstance(serialization.load_error(b""), ProtocolError)
-
-
-# ------------------------------------------------------------- serializers, culprits
-
-
-def test_a_registered_serializer_is_used_until_it_is_deregistered() -> None:
-    held = WithSlots()
-    serialization.register_serializer(WithSlots, serializer=lambda value: "lock", deserializer=lambda text: text * 2)
-    try:
-        assert same([held]) == ["locklock"]
-        assert serialize(held).size > 0
-    finally:
-        serialization.deregister_serializer(WithSlots)
-    with pytest.raises(SerializationError):
-        serialize(held)
-    serialization.deregister_serializer(WithSlots)
-
-
-def test_a_serializer_for_what_pickle_handles_itself_is_refused() -> None:
-    with pytest.raises(TypeError, match="subclass"):
-        serialization.register_serializer(list, serializer=tuple, deserializer=list)
-
-
-def make_culprits() -> list[tuple[Any, str]]:
-    lock = threading.Lock()
-    holder = Point(1, None)
-    holder.y = {"deep": [1, lock]}
-
-    class Local:
-        held = lock
-
-    def inner() -> Any:
-        return lock
-
-    def outer() -> Any:
-        return inner()
-
-    def default(x: Any = lock) -> Any:
-        return x
-
-    return [
-        (lock, "_thread.lock"),
-        ([1, (2, lock)], "item 1 -> item 1 -> _thread.lock"),
-        (holder, "attribute 'y' of .*Point -> item 'deep' -> item 1 -> _thread.lock"),
-        (
-            outer,
-            "closure variable 'inner' of function outer -> closure variable 'lock' of function inner -> _thread.lo",
-        ),
-        (default, "default of parameter 'x' of function default -> _thread.lock"),
-        (Local, "attribute 'held' of class .*Local -> _thread.lock"),
-        (Local(), "class .*Local -> attribute 'held' of class .*Local -> _thread.lock"),
-        (WithSlots(), "attribute 'lock' of .*WithSlots -> _thread.lock"),
-        ({lock}, "member .* -> _thread.lock"),
-    ]
-
-
-@pytest.mark.parametrize(("value", "path"), make_culprits(), ids=lambda item: item[:40] if type(item) is str else "")
-def test_the_error_names_the_culprit_and_the_path_to_it(value: Any, path: str) -> None:
-    for function in (dumps, serialize, serialization.dumps_function):
-        with pytest.raises(SerializationError, match=f"{path}.*cannot pickle"):
-            function(value)
-
-
-def test_inspection_prints_the_path_and_returns_the_culprits() -> None:
-    lock = threading.Lock()
-    out = io.StringIO()
-    fine, failures = serialization.inspect_serializability({"a": [lock], "b": 1}, name="state", print_file=out)
-    assert not fine
-    assert [failure.obj for failure in failures] == [lock]
-    assert failures[0].parent == [lock]
-    assert "state cannot be serialized:\n  item 'a' -> item 0 -> _thread.lock" in out.getvalue()
-
-
-def test_inspection_of_what_is_fine_says_so() -> None:
-    out = io.StringIO()
-    assert serialization.inspect_serializability([1, 2], print_file=out) == (True, [])
-    assert out.getvalue() == "list can be serialized.\n"
-
-
-def test_inspection_ends_for_values_that_contain_themselves() -> None:
-    loop: list[Any] = [threading.Lock()]
-    loop.append(loop)
-    fine, failures = serialization.inspect_serializability(loop, print_file=io.StringIO())
-    assert not fine
-    assert len(failures) == 1
 
 
 def test_a_value_too_deep_to_pickle_is_an_error_not_a_crash() -> None:

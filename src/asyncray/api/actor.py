@@ -68,7 +68,6 @@ class ActorClass:
             resources=to_amounts(self._options.demand()),
             max_concurrency=self._options.max_concurrency or 0,
             creation_task_id=actor_id,
-            name=self._options.name or "",
             namespace=runtime.job.get("namespace", ""),
         )
         runtime.call_now(runtime.actors.create, specification, creation)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 from collections.abc import Generator
@@ -18,6 +19,8 @@ from asyncray.rpc.platform import Platform
 from asyncray.session import SessionInfo, find_session
 from asyncray.worker import current
 from asyncray.worker.runtime import Job, Membership, Runtime
+
+_log = logging.getLogger(__name__)
 
 _cluster_of: dict[Runtime, EmbeddedCluster] = {}
 
@@ -83,7 +86,7 @@ class Connection:
         info = cluster.started_blocking()
         runtime = self._new_runtime(info, info.token())
         _cluster_of[runtime] = cluster
-        runtime.spawn(runtime.start(), name="join cluster")
+        runtime.spawn(runtime.start(), name="join cluster").add_done_callback(_report_failure)
         return runtime
 
     async def _join(self, info: SessionInfo, token: str) -> Runtime:
@@ -144,6 +147,11 @@ def require_runtime() -> Runtime:
         assert runtime is not None
         return runtime
     return Connection(None, None, "", {}, log_to_driver=True).connect_soon()
+
+
+def _report_failure(start: asyncio.Task[None]) -> None:
+    if not start.cancelled() and start.exception() is not None:
+        _log.error("cannot join the cluster that was started: %s", start.exception())
 
 
 def _find(address: str) -> SessionInfo:

@@ -19,7 +19,6 @@ class _Options:
     """Bytes."""
     resources: Mapping[str, float] = field(default_factory=dict)
     """Custom resources by name."""
-    name: str | None = None
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
@@ -55,6 +54,8 @@ class _Options:
 class TaskOptions(_Options):
     """Options of a remote function."""
 
+    name: str | None = None
+    """Shown instead of the function's own name."""
     num_returns: int = 1
     max_retries: int = 3
     """How often a task runs again when its worker dies; -1 for always."""

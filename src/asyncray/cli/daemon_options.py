@@ -6,6 +6,7 @@ import os
 import secrets
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -23,7 +24,9 @@ _HEAD_OR_NODE = (
     click.option("--address", type=Address(), help="Join the cluster whose control plane is there."),
 )
 _NODE = (
-    click.option("--node-port", type=click.IntRange(0, 65535), default=0, help="Port of the node.  [default: a free one]"),
+    click.option(
+        "--node-port", type=click.IntRange(0, 65535), default=0, help="Port of the node.  [default: a free one]"
+    ),
     click.option("--num-cpus", type=click.FloatRange(min=0), metavar="N", help="Cores to offer.  [default: all]"),
     click.option("--num-gpus", type=click.FloatRange(min=0), metavar="N", help="GPUs to offer.  [default: all]"),
     click.option("--memory", type=Size(), help="Memory for tasks, as in 512MB or 2GiB.  [default: what is left]"),
@@ -35,7 +38,10 @@ _NODE = (
 )
 _SERVING = (
     click.option(
-        "--host", default="127.0.0.1", show_default=True, help="Where to listen: an address of this machine, or 0.0.0.0."
+        "--host",
+        default="127.0.0.1",
+        show_default=True,
+        help="Where to listen: an address of this machine, or 0.0.0.0.",
     ),
     click.option("--port", type=click.IntRange(0, 65535), help="Port of the control plane.  [default: a free one]"),
 )
@@ -127,26 +133,26 @@ def _settings(
 def _token_of_new_cluster(token_file: str | None) -> str:
     """What was given, else a new one, kept in the file that was named."""
     from asyncray.cli.local_cluster import given_token
-    from asyncray.rpc.auth import write_token_file
+    from asyncray.session import write_private
 
     if token_file is None or os.path.exists(token_file):
         return given_token(token_file) or secrets.token_urlsafe(32)
     token = given_token(None) or secrets.token_urlsafe(32)
     try:
-        write_token_file(token_file, token)
+        write_private(Path(token_file), token)
     except OSError as error:
         raise click.ClickException(f"cannot write the token file {token_file}: {error.strerror}") from None
     return token
 
 
-def describe(info: SessionInfo, settings: DaemonSettings) -> str:
-    """What a user wants to know of a daemon that has begun to serve."""
+def describe(info: SessionInfo, settings: DaemonSettings, command: str = "node") -> str:
+    """What a user wants to know of a daemon that has begun to serve; `command` is how others would join."""
     from asyncray.cli.local_cluster import LOOPBACK, WILDCARDS
 
     host, _, port = info.address.rpartition(":")
     address = f"{own_address()}:{port}" if host in WILDCARDS else info.address
     token_file = f"{info.directory}/token"
-    join = f"asyncray start --address {address} --token-file {token_file}"
+    join = f"asyncray {command} --address {address} --token-file {token_file}"
     if settings.tls_cert:
         join += " --tls-cert CERT --tls-key KEY" + (" --tls-ca CA" if settings.tls_ca else "")
     title = {
@@ -164,7 +170,9 @@ def describe(info: SessionInfo, settings: DaemonSettings) -> str:
         f"  token           {token_file}",
     ]
     if host in LOOPBACK and info.role != "node":
-        lines.append("Only this machine can reach it: for others to join, start it with --host, and bring them the token.")
+        lines.append(
+            "Only this machine can reach it: for others to join, start it with --host, and bring them the token."
+        )
     return "\n".join(lines)
 
 

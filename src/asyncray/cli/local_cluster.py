@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 from typing import Final
 
 from asyncray.errors import AsyncrayError, AuthenticationError
-from asyncray.rpc.auth import TOKEN_VARIABLE, read_token_file
 from asyncray.session import SessionInfo, running_sessions
 
+TOKEN_VARIABLE: Final = "ASYNCRAY_TOKEN"
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1", "[::1]")
 WILDCARDS: Final = ("0.0.0.0", "::", "[::]")
 
@@ -52,8 +53,18 @@ def find_token(address: str, token_file: str | None) -> str:
 def given_token(token_file: str | None) -> str | None:
     """The token that the user gave. Raises AuthenticationError for a file that cannot be read."""
     if token_file is not None:
-        return read_token_file(token_file)
+        return _read_token_file(token_file)
     return os.environ.get(TOKEN_VARIABLE) or None
+
+
+def _read_token_file(path: str) -> str:
+    try:
+        token = Path(path).read_text().strip()
+    except (OSError, UnicodeError) as error:
+        raise AuthenticationError(f"cannot read the token file {path}: {error}") from None
+    if not token:
+        raise AuthenticationError(f"the token file {path} is empty")
+    return token
 
 
 def running_cluster() -> str:

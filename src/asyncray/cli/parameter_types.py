@@ -12,7 +12,7 @@ _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgt])(i?))?(b?)", re.IGNOREC
 _POWERS: Final = {"k": 1, "m": 2, "g": 3, "t": 4}
 
 
-class Size(click.ParamType):
+class Size(click.ParamType[int]):
     """An amount of memory in bytes: `1000000`, `512MB`, `2GiB`, `1.5G`."""
 
     name = "size"
@@ -31,7 +31,7 @@ class Size(click.ParamType):
         return int(float(number) * factor)
 
 
-class ResourceAmounts(click.ParamType):
+class ResourceAmounts(click.ParamType[dict[str, float]]):
     """A JSON object of amounts by name: `{"disk": 2, "licence": 0.5}`."""
 
     name = "json"
@@ -52,7 +52,7 @@ class ResourceAmounts(click.ParamType):
         return {name: float(amount) for name, amount in amounts.items()}
 
 
-class Labels(click.ParamType):
+class Labels(click.ParamType[dict[str, str]]):
     """`KEY=VALUE`, or several of them with commas in between."""
 
     name = "labels"
@@ -72,7 +72,7 @@ class Labels(click.ParamType):
         return labels
 
 
-class Address(click.ParamType):
+class Address(click.ParamType[str]):
     """`HOST:PORT` of a cluster's control plane."""
 
     name = "address"

@@ -35,7 +35,7 @@ def start(**options: Any) -> None:
     that cluster. `asyncray stop` ends it.
     """
     settings = node_settings(**options)
-    click.echo(describe(start_in_background(settings), settings))
+    click.echo(describe(start_in_background(settings), settings, command="start"))
 
 
 def start_in_background(settings: DaemonSettings) -> SessionInfo:
@@ -44,23 +44,27 @@ def start_in_background(settings: DaemonSettings) -> SessionInfo:
     It is a fork of this process, because it has to get the token: a command line can be read by everyone.
     Must be called in a process without threads or a loop.
     """
-    # The session's folder is not known yet: the file moves there when it is.
-    output, output_path = tempfile.mkstemp(prefix="asyncray-start-")
+    from asyncray.session import base_directory
+
+    place = base_directory().parent
+    place.mkdir(parents=True, exist_ok=True)
+    # What it prints, until its session has a folder to move the file to.
+    output, output_path = tempfile.mkstemp(prefix="asyncray-start-", dir=place)
     ready, settings.ready_fd = os.pipe()
     try:
-        pid = _fork_detached(settings, output, output_path, unneeded=ready)
+        pid = _fork_detached(settings, output, unneeded=ready)
         os.close(settings.ready_fd)
-        return _await_session(ready, pid, Path(output_path))
+        return _await_session(ready, pid, Path(output_path), settings.role)
     finally:
         os.close(ready)
         os.close(output)
         Path(output_path).unlink(missing_ok=True)
 
 
-def _fork_detached(settings: DaemonSettings, output: int, output_path: str, unneeded: int) -> int:
+def _fork_detached(settings: DaemonSettings, output: int, unneeded: int) -> int:
     """Forks twice, so that the daemon leads no session, belongs to no terminal, and is nobody's zombie.
 
-    Returns the pid of the session's leader's child: the daemon.
+    Returns the daemon's pid.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -78,10 +82,10 @@ def _fork_detached(settings: DaemonSettings, output: int, output_path: str, unne
         os._exit(0)
     for descriptor in (pid_reader, pid_writer, unneeded):
         os.close(descriptor)
-    os._exit(_become_daemon(settings, output, output_path))
+    os._exit(_become_daemon(settings, output))
 
 
-def _become_daemon(settings: DaemonSettings, output: int, output_path: str) -> int:
+def _become_daemon(settings: DaemonSettings, output: int) -> int:
     """The rest of the daemon's life; returns its exit status."""
     import traceback
 
@@ -93,15 +97,11 @@ def _become_daemon(settings: DaemonSettings, output: int, output_path: str) -> i
         os.dup2(source, target)
     os.close(nothing)
     os.close(output)
-
-    def keep_output(info: SessionInfo) -> None:
-        os.rename(output_path, f"{info.directory}/logs/{info.role}.out")
-
-    served = False
+    serving: list[SessionInfo] = []
     try:
-        return run_daemon(settings, keep_output)
+        return run_daemon(settings, serving.append)
     except AsyncrayError as error:
-        if not served:
+        if not serving:
             report(settings.ready_fd, {"error": str(error)})
         return 1
     except BaseException:
@@ -112,7 +112,7 @@ def _become_daemon(settings: DaemonSettings, output: int, output_path: str) -> i
         sys.stderr.flush()
 
 
-def _await_session(ready: int, pid: int, output: Path) -> SessionInfo:
+def _await_session(ready: int, pid: int, output: Path, role: str) -> SessionInfo:
     from asyncray.errors import AsyncrayError
     from asyncray.session import SessionInfo
 
@@ -126,4 +126,6 @@ def _await_session(ready: int, pid: int, output: Path) -> SessionInfo:
     message = json.loads(answer)
     if "error" in message:
         raise AsyncrayError(message["error"])
-    return SessionInfo(**json.loads(Path(message["directory"], "session.json").read_text()))
+    directory = Path(message["directory"])
+    output.rename(directory / "logs" / f"{role}.out")
+    return SessionInfo(**json.loads((directory / "session.json").read_text()))

@@ -104,6 +104,6 @@ def _is_importable(thing: Any) -> bool:
     return (
         module is not None
         and name != "__main__"
-        and getattr(module, thing.__qualname__, None) is thing
+        and getattr(module, "__dict__", {}).get(thing.__qualname__) is thing
         and not cloudpickle.list_registry_pickle_by_value()
     )

@@ -21,6 +21,8 @@ _FIXED: Final = frozenset(
 )
 """What the C pickler handles before it asks anybody."""
 
+_CASTABLE: Final = frozenset("cbB?hHiIlLqQnNfd")
+
 _registered: dict[type, Reducer] = {}
 _copyreg_seen: dict[type, Reducer] = {}
 
@@ -68,15 +70,18 @@ def _build() -> None:
 
 
 def _reduce_view(view: memoryview) -> tuple[Any, ...]:
-    """A contiguous view travels as a buffer, and is read without a copy; cloudpickle makes `bytes` of it."""
-    if not view.contiguous:
-        return memoryview, (view.tobytes(),)
-    return _restore_view, (pickle.PickleBuffer(view), view.format, view.shape)
+    """A view travels as a buffer, and is read without a copy; cloudpickle would make `bytes` of it.
+
+    Formats that `memoryview.cast` does not know, such as structures, arrive as plain bytes.
+    """
+    data = pickle.PickleBuffer(view) if view.c_contiguous else view.tobytes()
+    known = view.format in _CASTABLE and 0 not in (view.shape or ())
+    return _restore_view, (data, *((view.format, view.shape) if known else ("B", (view.nbytes,))))
 
 
 def _restore_view(buffer: Any, format: str, shape: tuple[int, ...]) -> memoryview:
     view = memoryview(buffer).cast("B")
-    if 0 in shape or (format == "B" and len(shape) == 1):
+    if format == "B" and len(shape) == 1:
         return view
     return view.cast(format, shape)  # type: ignore[call-overload, no-any-return]
 

@@ -83,7 +83,9 @@ class ActorClient:
             await self._runtime.functions.exported(specification.class_id)
             self._runtime.submitter.dependencies.when_ready(creation, ready.set_result)
             lane_failed = self._runtime.loop.create_future()
-            self._runtime.objects.observe(lane.lifetime, lambda _: None if lane_failed.done() else lane_failed.set_result(None))
+            self._runtime.objects.observe(
+                lane.lifetime, lambda _: None if lane_failed.done() else lane_failed.set_result(None)
+            )
             await asyncio.wait((ready, lane_failed), return_when=asyncio.FIRST_COMPLETED)
             if not ready.done():  # an argument failed, and the constructor with it
                 error = self._runtime.objects.load_exception(lane.lifetime)

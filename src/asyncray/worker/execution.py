@@ -9,10 +9,10 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import contextmanager
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from asyncray import errors, messages, serialization
 from asyncray.ids import return_id
@@ -22,7 +22,7 @@ from asyncray.worker.calls import Call, ReceivedTemplate
 from asyncray.worker.context import TaskContext, current_task
 from asyncray.worker.node_link import NodeLink
 from asyncray.worker.peers import PeerLink
-from asyncray.worker.reference import Execution
+from asyncray.worker.reference import Execution, Reference
 from asyncray.worker.store_client import Pin
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from asyncray.worker.runtime import Runtime
 
 _log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 _ASYNC_CONCURRENCY = 1000
 """Calls that an async actor runs at a time, unless `max_concurrency` says otherwise."""
@@ -51,6 +53,9 @@ class Executor:
         self._running: Call | None = None
         self._watching = False
         self._blocked = 0
+        self._async_task: TaskContext | None = None
+        """The `async def` task that runs now, and for how many values it waits."""
+        self._async_waits = 0
         self._deferred: dict[Execution, Call] = {}
         self._actor: Any = None
         self._actor_id: bytes | None = None
@@ -177,7 +182,8 @@ class Executor:
             function = self._function(template)
             args, kwargs = self._arguments(call)
             if template.is_async:
-                value = asyncio.run_coroutine_threadsafe(function(*args, **kwargs), self._runtime.loop).result()
+                coroutine = self._run_coroutine(function(*args, **kwargs))
+                value = asyncio.run_coroutine_threadsafe(coroutine, self._runtime.loop).result()
             else:
                 value = function(*args, **kwargs)
             del args, kwargs
@@ -344,6 +350,31 @@ class Executor:
         self._blocked -= 1
         if self._blocked == 0 and self._runtime.nodes.own is not None:
             self._runtime.nodes.own.send(messages.UNBLOCKED)
+
+    def waits_for(self, reference: Reference) -> None:
+        """The current coroutine awaits a value that is not here: like `blocked`, if it is a task's. Loop thread only."""
+        task = current_task.get()
+        if task is None or task.actor_id is not None or task is not self._async_task:
+            return
+        self._async_waits += 1
+        self._block()
+        self._runtime.objects.watch(reference, lambda _: self._resume(task))
+
+    def _resume(self, task: TaskContext) -> None:
+        if task is self._async_task and self._async_waits:
+            self._async_waits -= 1
+            self._unblock()
+
+    async def _run_coroutine(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
+        """Runs an `async def` task, which has the worker to itself."""
+        self._async_task = current_task.get()
+        try:
+            return await coroutine
+        finally:
+            self._async_task = None
+            while self._async_waits:  # for values that it has given up waiting for
+                self._async_waits -= 1
+                self._unblock()
 
     def _watch(self, seen: Call | None) -> None:
         """Tasks that wait behind one that takes long are better off elsewhere."""

@@ -114,6 +114,8 @@ class ObjectRef:
         else:
             self._callbacks = [(callback, context)]
             self._runtime.objects.watch(self._reference, self._wake)
+            if self._runtime.executor is not None:
+                self._runtime.executor.waits_for(self._reference)
 
     def remove_done_callback(self, callback: Callable[[Any], object]) -> int:
         if not isinstance(self._callbacks, list):

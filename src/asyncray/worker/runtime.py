@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from asyncray import messages, serialization
 from asyncray.config import Config
-from asyncray.errors import AsyncrayError
+from asyncray.errors import AsyncrayError, NodeDiedError
 from asyncray.ids import derive_task_id, put_id, return_id
 from asyncray.messages import INLINE, STORED, Address
 from asyncray.rpc.network import Listener
@@ -96,6 +96,7 @@ class Runtime:
         self._numbers = 0
         self._listener: Listener | None = None
         self._sweeper: asyncio.TimerHandle | None = None
+        self._joined: asyncio.Future[None] = self.loop.create_future()
         self._stop_requested: asyncio.Future[None] = self.loop.create_future()
         self.stopping = False
         self.log_to_driver = True
@@ -141,9 +142,14 @@ class Runtime:
                 await asyncio.gather(self.nodes.connect(self.membership.node_target), self.control.open_job())
             else:
                 await self.nodes.connect(self.membership.node_target)
-        except BaseException:
+        except BaseException as error:
+            self._joined.set_exception(NodeDiedError(f"this process could not join its node: {error}"))
+            self._joined.exception()  # it may be that nobody waits
+            self.submitter.fail_all(error)
             await self.stop()
             raise
+        self._joined.set_result(None)
+        self.submitter.joined()
         self._sweep()
 
     def request_stop(self) -> None:
@@ -152,6 +158,10 @@ class Runtime:
 
     async def wait_stop_requested(self) -> None:
         await self._stop_requested
+
+    async def joined(self) -> None:
+        """Returns when this process has its node. Raises NodeDiedError when it will not."""
+        await asyncio.shield(self._joined)
 
     async def stop(self) -> None:
         """Leaves the cluster. What this process owns is lost; what waits fails."""
@@ -445,6 +455,8 @@ class Runtime:
         wait = self.objects.watch if fetch else self.objects.observe
         for ref in refs:
             wait(ref._reference, one)
+            if self.executor is not None and not ref._reference.state:
+                self.executor.waits_for(ref._reference)
         await done
 
     def run_blocking(self, coroutine: Coroutine[Any, Any, _T]) -> _T:

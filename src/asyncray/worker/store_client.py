@@ -52,6 +52,7 @@ class StoreClient:
 
     async def create(self, object_id: bytes, size: int) -> memoryview:
         """A block of `size` bytes to write. Raises ObjectStoreFullError with the sizes."""
+        await self._runtime.joined()
         offset, why = await self._ask(
             self._node.request(messages.CREATE, object_id, size),
             lambda offset, _: self._give_back(messages.ABORT, object_id, granted=offset >= 0),

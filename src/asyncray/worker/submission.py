@@ -148,6 +148,17 @@ class Submitter:
             for pipeline in dirty:
                 pipeline.assign(now)
 
+    def joined(self) -> None:
+        """The process has a node now: what was submitted before can go."""
+        for pipeline in self._pipelines.values():
+            self._touch(pipeline)
+
+    def fail_all(self, error: BaseException) -> None:
+        """The process could not join a cluster."""
+        for pipeline in self._pipelines.values():
+            while pipeline.queue:
+                self.fail(pipeline.queue.popleft(), error)
+
     def sweep(self, now: float) -> None:
         """Returns leases that have been idle."""
         for key, pipeline in list(self._pipelines.items()):
@@ -179,7 +190,10 @@ class Submitter:
 
     def request_leases(self, pipeline: Pipeline, count: int) -> None:
         node = self._runtime.nodes.own
-        if node is None or node.lost:
+        if node is None:  # not joined yet: `joined` asks again
+            pipeline.requested -= count
+            return
+        if node.lost:
             self._runtime.loop.call_soon(self._refuse, pipeline, count)
             return
         for _ in range(count):

@@ -47,7 +47,7 @@ class AllocatorMachine(RuleBasedStateMachine):
     def blocks_lie_apart_and_inside(self) -> None:
         ends = [(offset, offset + size) for offset, size in sorted(self.blocks.items())]
         assert all(end <= start for (_, end), (start, _) in pairwise(ends))
-        assert all(0 <= start and end <= self.allocator.capacity for start, end in ends)
+        assert all(start >= 0 and end <= self.allocator.capacity for start, end in ends)
 
     @invariant()
     def free_memory_is_what_lies_between_the_blocks(self) -> None:
@@ -127,17 +127,18 @@ def test_what_fits_exactly_fits_again() -> None:
 
 def test_many_badly_aligned_extents_do_not_hide_one_that_fits() -> None:
     allocator = Allocator(10_000 * PAGE)
-    spaced = []
-    for _ in range(50):  # each leaves an extent that is just large enough, but lies across the page bounds
-        spaced.append(allocator.allocate(LARGE - 64))
-        allocator.allocate(128)
-    good = allocator.allocate(2 * LARGE)
     allocator.allocate(64)
-    for offset in [*spaced, good]:
+    freed = []
+    for _ in range(50):  # each leaves an extent that is large enough, but not from its first page bound on
+        freed += [allocator.allocate(LARGE - 64), allocator.allocate(128)]
+        allocator.allocate(64)
+    freed.append(allocator.allocate(2 * LARGE))
+    allocator.allocate(LARGE)
+    for offset in freed:
         assert offset is not None
         allocator.free(offset)
     tail = allocator.tail
-    assert allocator.allocate(LARGE) is not None
+    assert allocator.allocate(LARGE) == freed[-1]
     assert allocator.tail == tail
 
 

@@ -149,15 +149,22 @@ class Process:
         self.running.remove(running)
         self.world.send(self, running.caller, *running.reply)
 
-    def fetch(self, outer: Reference) -> None:
-        """Read a value, and take what is in it."""
+    def fetch(self, outer: Reference, stored: bool = False) -> None:
+        """Read a value, from this node's store or from its owner, and take what is in it."""
         if outer.owner is None:
             inside = self.world.inside(self, outer)
             self.variables += self.take(self.contained(inside), self.world.ways(self, inside), outer)
+        elif stored and self.key(outer) in self.world.values:
+            self.read(outer, self.world.processes[outer.owner[0]])
         elif outer.owner[0] not in self.lost:
             self.ownership.hold(outer)
             self.fetches.append(outer)
             self.world.send(self, outer.owner[0], (messages.GET, outer.id))
+
+    def read(self, outer: Reference, owner: Process) -> None:
+        inside = self.world.values[self.key(outer)]
+        ways = self.world.through(self, outer, self.world.ways(owner, inside))
+        self.variables += self.take(owner.contained(inside), ways, outer)
 
     def drop(self, variables: list[Reference], reference: Reference) -> None:
         variables.remove(reference)

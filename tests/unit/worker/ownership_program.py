@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import Any
 
 from asyncray.ids import put_id, return_id
@@ -54,6 +54,8 @@ class Program:
         while quick := [pair for pair in self.world.channels if pair not in self.stalled]:
             self.world.deliver(self.choose(quick))
             self.world.settle()
+        while [p for p in self.world.living() if p.received]:
+            self.step("start")
 
     def stall(self) -> None:
         """What is on the way between one pair is overtaken by all else for a while: most gaps show only then."""
@@ -63,7 +65,7 @@ class Program:
     def put(self) -> None:
         process = self._process()
         process.puts += 1
-        inners = self._some(self._reachable(process))
+        inners = self._some(self._reachable(process), 3)
         process.variables.append(process.put(put_id(process.id, process.puts), inners))
 
     def submit(self) -> None:
@@ -127,18 +129,20 @@ class Program:
             outer = return_id(running.id, index), running.caller
             options = [r for r in found + process.variables if not self.world.reaches(process.key(r), outer)]
             borrowed = [r for r in options if r.owner is not None]
-            content = self._some(self.choose((options, borrowed or options)))
+            content = self._some(borrowed or options, self.choose((0, 1, 2, 3)))
             self.world.may_contain.setdefault(outer, set()).update(process.key(r) for r in content)
             contents.append(content)
         process.finish(running, contents)
 
     def squeeze(self) -> None:
-        """A borrower's word to the owner is late, and nobody else keeps the object longer than he must."""
+        """A borrower's word to the owner is late, and nobody keeps anything longer than he must."""
         pairs = [pair for pair, queue in self.world.channels.items() if any(body[0] == BORROW for body, _ in queue)]
         if not pairs:
             return
-        self.stalled = [self.choose(pairs)]
-        borrower = self.world.processes[self.stalled[0][0]]
+        late = self.choose(pairs)
+        self.stalled = [late]
+        borrower = self.world.processes[late[0]]
+        kept = {body[1] for body, _ in self.world.channels[late] if body[0] == BORROW}
         for _ in range(2):
             for process, running in self._running():
                 if process is borrower:
@@ -147,8 +151,7 @@ class Program:
                 process.finish(running, [[] for _ in range(running.returns)])
                 self.world.settle()
             for process in self.world.living():
-                if process is not borrower:
-                    self._drop_all(process)
+                self._drop_all(process, kept if process is borrower else set())
             self.flush()
 
     def drop(self) -> None:
@@ -162,17 +165,17 @@ class Program:
         """One process lets go of all it can, so that objects depend on what others hold."""
         self._drop_all(self._process())
 
-    def _drop_all(self, process: Process) -> None:
-        while process.variables:
-            process.drop(process.variables, process.variables[0])
+    def _drop_all(self, process: Process, kept: Set[bytes] = frozenset()) -> None:
+        for reference in [r for r in process.variables if r.id not in kept]:
+            process.drop(process.variables, reference)
             self.world.settle()
 
     def fetch(self) -> None:
         everywhere = [(p, r) for p in self.world.living() for r in self._reachable(p) if r not in p.dead]
-        borrowed = [(p, r) for p, r in everywhere if r.owner is not None]
-        if options := self.choose((everywhere, borrowed)):
+        full = [(p, r) for p, r in everywhere if r.owner is not None and self.world.values.get(p.key(r))]
+        if options := self.choose((everywhere, full)):
             process, reference = self.choose(options)
-            process.fetch(reference)
+            process.fetch(reference, stored=self.choose((False, True)))
 
     def crash(self) -> None:
         if len(self.world.living()) > 1:
