@@ -7,6 +7,7 @@ Tests below `tests/cluster` and `tests/examples` are checked without asking. Any
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import os
 import shutil
@@ -102,9 +103,9 @@ def describe(process: psutil.Process) -> str:
         return f"process {process.pid} (a zombie: nobody waited for it)"
 
 
-@pytest.fixture
-def surroundings() -> Iterator[Surroundings]:
-    """Marks what the test starts, and gives its sessions a folder of their own."""
+@contextlib.contextmanager
+def marked_surroundings() -> Iterator[Surroundings]:
+    """Marks what is started meanwhile, and gives its sessions a folder of their own."""
     before = Surroundings(
         mark=uuid.uuid4().hex,
         temporary=Path(tempfile.mkdtemp(prefix="ar-", dir="/tmp")),
@@ -116,6 +117,13 @@ def surroundings() -> Iterator[Surroundings]:
         patch.setenv("ASYNCRAY_TMPDIR", str(before.temporary))
         yield before
     before.remove_leftovers()
+
+
+@pytest.fixture
+def surroundings() -> Iterator[Surroundings]:
+    """Those of the test."""
+    with marked_surroundings() as marked:
+        yield marked
 
 
 @pytest.fixture
@@ -133,6 +141,10 @@ async def no_task_left_pending() -> AsyncIterator[None]:
 async def async_test_leaves_nothing(surroundings: Surroundings, no_task_left_pending: None) -> AsyncIterator[None]:
     """The loop runs on while this waits, so that transports can finish closing."""
     yield
+    await check_nothing_left(surroundings)
+
+
+async def check_nothing_left(surroundings: Surroundings) -> None:
     deadline = time.monotonic() + SETTLE
     while left := surroundings.leftovers():
         if time.monotonic() > deadline:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Real
 from typing import Final
 
 UNITS: Final = 10_000
 """Units per 1.0 of a resource: the smallest share is 0.0001."""
+
+LARGEST: Final = 1e14
+"""The largest amount: its units still fit the 64 bits that messages have for a number."""
 
 Resources = dict[str, int]
 """Amounts by name, in units of 0.0001; a name that is absent stands for zero."""
@@ -15,10 +19,12 @@ Resources = dict[str, int]
 def to_units(amounts: Mapping[str, float]) -> Resources:
     """Converts user amounts, dropping zeros.
 
-    Raises ValueError for a negative amount, or one finer than 0.0001.
+    Raises ValueError for what is not a number, a negative amount, or one finer than 0.0001.
     """
     units: Resources = {}
     for name, amount in amounts.items():
+        if not isinstance(amount, Real) or not abs(amount) <= LARGEST:
+            raise ValueError(f"resource {name!r} must be a number up to {LARGEST:g}, got {amount!r}")
         exact = amount * UNITS
         rounded = round(exact)
         if amount < 0:

@@ -100,9 +100,9 @@ def put(value: Any) -> ObjectRef:
     if isinstance(value, ObjectRef):
         return run(objects.put(value))
     runtime = require_runtime()
-    ref, serialized = runtime.put_small(value)
+    ref, serialized = runtime.puts.begin(value)
     if serialized is not None:
-        runtime.run_blocking(runtime.store_value(ref, serialized))
+        runtime.run_blocking(runtime.puts.finish(ref, serialized))
     return ref
 
 

@@ -28,11 +28,15 @@ class Service:
 
     url: str
     process: asyncio.subprocess.Process
+    log: asyncio.Task[str]
+    """All that it writes; must be read, or else a full pipe would stop it."""
 
     async def terminate(self) -> int:
-        """Ends it as a process manager does; returns its exit status."""
+        """Ends it as a process manager does; returns its exit status. It must have had nothing to complain of."""
         self.process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(PATIENCE):
+            log = await self.log
+            assert not re.search("error|exception|traceback|warning", log, re.IGNORECASE), log
             return await self.process.wait()
 
 
@@ -76,20 +80,24 @@ def start_service() -> StartService:
             stderr=asyncio.subprocess.STDOUT,
         )
         assert process.stdout is not None
-        drain: asyncio.Task[bytes] | None = None
+        log: asyncio.Task[str] | None = None
         try:
             async with asyncio.timeout(PATIENCE):
                 url = await find_url(process.stdout)
-            drain = asyncio.create_task(process.stdout.read())  # a service must not stop because nobody reads its log
-            yield Service(url, process)
+            log = asyncio.create_task(read_all(process.stdout))
+            yield Service(url, process, log)
         finally:
             if process.returncode is None:
                 process.kill()
             await process.wait()
-            if drain is not None:
-                await drain
+            if log is not None:
+                await log
 
     return start
+
+
+async def read_all(log: asyncio.StreamReader) -> str:
+    return (await log.read()).decode()
 
 
 async def find_url(log: asyncio.StreamReader) -> str:

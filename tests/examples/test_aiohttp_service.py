@@ -75,11 +75,33 @@ async def test_bad_requests_are_refused(start_service: StartService) -> None:
         assert await service.terminate() == 0
 
 
-async def test_it_ends_cleanly_while_clients_wait(start_service: StartService) -> None:
-    text = a_text(2, 2_000_000).encode()
-    async with start_service(SCRIPT) as service, httpx.AsyncClient(base_url=service.url, timeout=30) as client:
-        waiting = [asyncio.create_task(client.post("/wordcount", content=text + bytes([i]))) for i in range(48, 52)]
-        await asyncio.wait(waiting, timeout=1, return_when=asyncio.FIRST_COMPLETED)
+async def test_a_client_that_goes_away_harms_nobody(start_service: StartService) -> None:
+    text = a_text(1, 2_000_000).encode()
+    async with start_service(SCRIPT) as service:
+        async with httpx.AsyncClient(base_url=service.url) as hasty:
+            waiting = await post_and_leave_waiting(hasty, text)
+            for request in waiting:
+                request.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+        async with httpx.AsyncClient(base_url=service.url, timeout=30) as client:
+            assert (await client.post("/wordcount", content=b"once more")).status_code == 200
+            assert (await client.get("/statistics")).json()["texts"] < 5, "what nobody waits for is not finished"
         assert await service.terminate() == 0
-        for outcome in await asyncio.gather(*waiting, return_exceptions=True):
-            assert isinstance(outcome, httpx.Response | httpx.TransportError)
+
+
+async def test_who_waits_when_it_is_terminated_gets_an_answer_first(start_service: StartService) -> None:
+    text = a_text(2, 500_000)
+    async with start_service(SCRIPT) as service, httpx.AsyncClient(base_url=service.url, timeout=30) as client:
+        waiting = await post_and_leave_waiting(client, text.encode())
+        assert await service.terminate() == 0
+        answers = await asyncio.gather(*waiting)
+        assert [answer.json()["words"] for answer in answers] == [counted(f"{text} {mark}") for mark in range(4)]
+
+
+async def post_and_leave_waiting(client: httpx.AsyncClient, text: bytes) -> list[asyncio.Task[httpx.Response]]:
+    """Returns four requests when the service has begun to work on all of them."""
+    requests = [asyncio.create_task(client.post("/wordcount", content=text + b" %d" % mark)) for mark in range(4)]
+    async with asyncio.timeout(30):
+        while (await client.get("/statistics")).json()["misses"] < 4:
+            await asyncio.sleep(0.01)
+    return requests

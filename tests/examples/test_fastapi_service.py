@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import struct
 import zlib
 from collections.abc import Callable
@@ -13,6 +14,8 @@ import httpx
 
 SCRIPT = "fastapi_service.py"
 SIZE = 128
+UVICORN_TERMINATED = -signal.SIGTERM
+"""When all is shut down, uvicorn ends by the signal that it was sent."""
 StartService = Callable[..., AbstractAsyncContextManager[Any]]
 
 
@@ -47,7 +50,7 @@ async def test_many_tiles_at_once_are_drawn_right(start_service: StartService) -
 
         health = await client.get("/health")
         assert (health.status_code, health.json()["nodes"]) == (200, 1)
-        assert await service.terminate() == 0
+        assert await service.terminate() == UVICORN_TERMINATED
 
 
 async def test_a_client_that_goes_away_harms_nobody(start_service: StartService) -> None:
@@ -60,7 +63,7 @@ async def test_a_client_that_goes_away_harms_nobody(start_service: StartService)
             await asyncio.gather(*waiting, return_exceptions=True)
         async with httpx.AsyncClient(base_url=service.url, timeout=30) as client:
             assert (await client.get("/tiles/0/0/0.png")).status_code == 200
-        assert await service.terminate() == 0
+        assert await service.terminate() == UVICORN_TERMINATED
 
 
 async def test_tiles_that_are_not_there_or_take_too_long_have_an_error_status(start_service: StartService) -> None:
@@ -72,4 +75,4 @@ async def test_tiles_that_are_not_there_or_take_too_long_have_an_error_status(st
         assert (await client.get("/tiles/1/-1/0.png")).status_code == 422
         assert (await client.get("/tiles/3/3/3.png")).status_code == 504
         assert (await client.get("/health")).status_code == 200
-        assert await service.terminate() == 0
+        assert await service.terminate() == UVICORN_TERMINATED

@@ -10,11 +10,10 @@ from asyncray.api.options import ActorOptions, MethodOptions
 from asyncray.proto import ActorSpec
 from asyncray.resources import to_amounts
 from asyncray.worker.actor_client import method_template
-from asyncray.worker.arguments import pack
 from asyncray.worker.functions import PickledFunction
 from asyncray.worker.object_ref import ObjectRef
 from asyncray.worker.runtime import Runtime
-from asyncray.worker.task import PendingTask, Template
+from asyncray.worker.task import Template
 
 METHOD_OPTIONS_ATTRIBUTE = "__asyncray_method_options__"
 """Where `@method(...)` leaves its options on a function."""
@@ -51,15 +50,8 @@ class ActorClass:
             self._pickled = PickledFunction(self._class)
         class_id = self._pickled.function_id
         runtime.call_now(runtime.functions.export, class_id, self._pickled.pickled)
-        actor_id = runtime.next_task_id()
         template = Template(0, class_id, f"{self._class.__name__}.__init__", 1)
-        packed = pack(runtime, args, kwargs)
-        reference = runtime.ownership.own(actor_id + bytes(4))
-        creation = PendingTask(actor_id, template, packed.payload, reference)
-        creation.references, creation.held = packed.entries, packed.held
-        lifetime = ObjectRef(reference, runtime)
         specification = ActorSpec(
-            actor_id=actor_id,
             job_id=runtime.job_id or b"",
             class_id=class_id,
             class_name=self._class.__name__,
@@ -67,11 +59,10 @@ class ActorClass:
             placement=to_amounts(self._options.placement()),
             resources=to_amounts(self._options.demand()),
             max_concurrency=self._options.max_concurrency or 0,
-            creation_task_id=actor_id,
             namespace=runtime.job.get("namespace", ""),
         )
-        runtime.call_now(runtime.actors.create, specification, creation)
-        return ActorHandle(actor_id, self._class.__name__, _methods_of(self._class), lifetime)
+        lifetime = runtime.outgoing.actor(specification, template, args, kwargs)
+        return ActorHandle(specification.actor_id, self._class.__name__, _methods_of(self._class), lifetime)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_pickled": None}
@@ -135,7 +126,7 @@ class ActorMethod:
         if bound is None or bound[0] is not runtime:
             template = method_template(runtime, self._actor_id, self._name, self._num_returns)
             bound = self._bound = (runtime, template)
-        return runtime.submit_call(self._lifetime, bound[1], args, kwargs)
+        return runtime.outgoing.method(self._lifetime, bound[1], args, kwargs)
 
     def options(self, **options: Any) -> ActorMethod:
         """The same method with other options."""

@@ -37,7 +37,7 @@ async def put(value: Any) -> ObjectRef:
     """
     if isinstance(value, ObjectRef):
         raise TypeError("put() of an ObjectRef would hide its value: pass the reference itself, or put([ref])")
-    return await require_runtime().put(value)
+    return await require_runtime().puts.put(value)
 
 
 async def wait(

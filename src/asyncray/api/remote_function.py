@@ -42,7 +42,7 @@ class RemoteFunction:
         runtime = require_runtime()
         if bound is None or bound[0] is not runtime:
             bound = self._bind(runtime)
-        return runtime.submit_task(bound[1], args, kwargs)
+        return runtime.outgoing.task(bound[1], args, kwargs)
 
     def options(self, **options: Any) -> RemoteFunction:
         """The same function with other options."""

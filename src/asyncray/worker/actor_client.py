@@ -63,7 +63,7 @@ class ActorClient:
     # ------------------------------------------------------------------- creation
 
     def create(self, specification: ActorSpec, creation: PendingTask) -> ActorLane:
-        """Registers an actor whose constructor is `creation`; its return is the lifetime reference. Loop thread only."""
+        """Registers an actor; `creation` is its constructor, which returns the lifetime reference. Loop thread only."""
         lane = self.lane(specification.actor_id, creation.return_references()[0])
         self._runtime.spawn(self._register(lane, specification, creation), name=f"create {specification.class_name}")
         return lane

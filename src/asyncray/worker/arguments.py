@@ -67,7 +67,7 @@ def pack(runtime: Runtime, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Pac
 
 def _bounded(runtime: Runtime, payload: bytes, entries: list[Entry], held: list[Reference]) -> Packed:
     if len(payload) > runtime.config.inline_limit:
-        whole = runtime.put_bytes(payload)
+        whole = runtime.puts.arguments(payload)
         entries.insert(0, [WHOLE, whole._reference.id, 0, None])
         held.insert(0, whole._reference)
         payload = b""

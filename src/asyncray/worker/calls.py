@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from asyncray.messages import OK
-from asyncray.worker.peers import PeerLink
 from asyncray.worker.object_ref import ObjectRef
+from asyncray.worker.peers import PeerLink
 from asyncray.worker.reference import Execution
 from asyncray.worker.store_client import Pin
 
@@ -39,6 +39,7 @@ class Call:
         "returned",
         "returns",
         "status",
+        "stored",
         "task_id",
         "template",
     )
@@ -64,4 +65,6 @@ class Call:
         self.returns: list[Any] = []
         self.returned: list[ObjectRef] | None = None
         """References inside the result: kept until `hold_result` does, until the caller has confirmed its borrows."""
+        self.stored: list[bytes] = []
+        """Ids of the returned objects that are in the node's store already."""
         self.microseconds = 0

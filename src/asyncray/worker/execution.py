@@ -4,161 +4,73 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 import os
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
-from contextlib import contextmanager
+from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from asyncray import errors, messages, serialization
-from asyncray.ids import return_id
-from asyncray.messages import FAILED, INLINE, STORED
+from asyncray import messages, serialization
+from asyncray.messages import INLINE
 from asyncray.worker.arguments import unpack
+from asyncray.worker.arrivals import Arrivals
+from asyncray.worker.blocking import Blocking
 from asyncray.worker.calls import Call, ReceivedTemplate
 from asyncray.worker.context import TaskContext, current_task
+from asyncray.worker.hosted_actor import HostedActor
 from asyncray.worker.node_link import NodeLink
 from asyncray.worker.peers import PeerLink
-from asyncray.worker.reference import Execution, Reference
-from asyncray.worker.store_client import Pin
+from asyncray.worker.reference import Execution
+from asyncray.worker.results import Results
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from asyncray.worker.runtime import Runtime
-
-_log = logging.getLogger(__name__)
-
-_T = TypeVar("_T")
-
-_ASYNC_CONCURRENCY = 1000
-"""Calls that an async actor runs at a time, unless `max_concurrency` says otherwise."""
 
 
 class Executor:
-    """What makes a runtime a worker. `run_main` is the main thread; all else belongs to the loop."""
+    """What makes a runtime a worker. `run_main` is the main thread; what else may be called there says so."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._queue: SimpleQueue[Call | Callable[[], None] | None] = SimpleQueue()
-        self._arriving: deque[Call] = deque()
-        """Calls in the order received, from the first that waits for a function or an argument on."""
-        self._preparing: set[Call] = set()
-        self._outbox: deque[Call] = deque()
-        self._woken = False
         self._outstanding = 0
+        """Calls given to the main thread and not answered."""
         self._running: Call | None = None
         self._watching = False
-        self._blocked = 0
-        self._async_task: TaskContext | None = None
-        """The `async def` task that runs now, and for how many values it waits."""
-        self._async_waits = 0
-        self._deferred: dict[Execution, Call] = {}
-        self._actor: Any = None
-        self._actor_id: bytes | None = None
-        self._concurrency = 1
-        self._async_running = 0
-        self._async_waiting: deque[Call] = deque()
+        self._outbox: deque[Call] = deque()
+        """Calls that the main thread has finished."""
+        self._woken = False
+        self._deferred: dict[Execution, Callable[[], None]] = {}
+        """What happens once the borrows of a call are acknowledged."""
         self._exiting = False
         self.exit_code = 0
-        runtime.peers.handlers |= {messages.TEMPLATE: self._on_template, messages.TASK: self._on_task}
-        runtime.nodes.handlers |= {
-            messages.ASSIGN: self._on_assign,
-            messages.CREATE_ACTOR: self._on_create_actor,
-            messages.EXIT: self._on_exit,
-        }
+        self.results = Results(runtime)
+        self.actor = HostedActor(runtime, self)
+        self.arrivals = Arrivals(runtime, self._start, self._reject, self.actor.method)
+        self.blocking = Blocking(runtime, self._hand_back)
+        runtime.nodes.handlers |= {messages.ASSIGN: self._on_assign, messages.EXIT: self._on_exit}
 
     # ------------------------------------------------------------- arrival (loop)
 
-    def _on_template(
-        self, link: PeerLink, number: int, function_id: bytes, name: str, num_returns: int, is_method: bool
-    ) -> None:
-        template = ReceivedTemplate(function_id, name, num_returns, is_method)
-        if is_method:
-            template.is_async = inspect.iscoroutinefunction(getattr(self._actor, name, None))
-        else:
-            template.function = self._runtime.functions.loaded.get(function_id)
-            template.is_async = inspect.iscoroutinefunction(template.function)
-        link.received_templates[number] = template
-
-    def _on_task(
-        self, link: PeerLink, task_id: bytes, number: int, payload: bytes, references: list[list[Any]] | None
-    ) -> None:
-        template = link.received_templates.get(number)
-        if template is None:
-            raise errors.ProtocolError(f"a task refers to template {number}, which was never told")
-        call = Call(link, task_id, template, payload, references)
-        if not self._arriving and (template.function is not None or template.is_method) and self._pin_known(call):
-            self._start(call)
-            return
-        self._arriving.append(call)
-        self._preparing.add(call)
-        self._runtime.spawn(self._prepare(call), name=f"prepare {template.name}")
-
-    def _pin_known(self, call: Call) -> bool:
-        """Whether every stored argument could be pinned without asking the node."""
-        if call.references is None:
-            return True
-        pins: dict[bytes, Pin] = {}
-        for _, object_id, state, _ in call.references:
-            if state == STORED and object_id not in pins:
-                pin = self._runtime.store.pinned(object_id)
-                if pin is None:
-                    self._unpin(pins)
-                    return False
-                pins[object_id] = pin
-        call.pins = pins or None
-        return True
-
-    def _unpin(self, pins: dict[bytes, Pin] | None) -> None:
-        for pin in (pins or {}).values():
-            self._runtime.store.unhold(pin)
-
-    async def _prepare(self, call: Call) -> None:
-        """Fetches the function and pins stored arguments; then the call takes its turn."""
-        template = call.template
-        try:
-            if template.function is None and not template.is_method and template.pickled is None:
-                template.pickled = await asyncio.shield(self._runtime.functions.fetch(template.function_id))
-            call.pins = await self._pin(call.references)
-        except Exception as error:
-            self._arriving.remove(call)
-            self._preparing.discard(call)
-            self._fail(call, error)
-            self._reply(call)
-            return
-        self._preparing.discard(call)
-        while self._arriving and self._arriving[0] not in self._preparing:
-            self._start(self._arriving.popleft())
-
-    async def _pin(self, references: list[list[Any]] | None) -> dict[bytes, Pin] | None:
-        pins: dict[bytes, Pin] = {}
-        try:
-            for _, object_id, state, value in references or ():
-                if state == STORED and object_id not in pins:
-                    pins[object_id] = await self._runtime.objects.pin_location(object_id, value[0], value[1])
-        except BaseException:
-            self._unpin(pins)
-            raise
-        return pins or None
-
     def _start(self, call: Call) -> None:
-        if self._actor_id is not None and call.template.is_async:
-            if self._async_running < self._concurrency:
-                self._start_async(call)
-            else:
-                self._async_waiting.append(call)
+        if self.actor.actor_id is not None and call.template.is_async:
+            self.actor.start(call)
             return
         self._queue.put(call)
         self._outstanding += 1
-        if self._outstanding > 1 and not self._watching and self._actor_id is None:
-            self._watching = True
-            self._runtime.loop.call_later(self._runtime.config.handback_after, self._watch, self._running)
+        if self._outstanding > 1 and not self._watching and self.actor.actor_id is None:
+            self._watch()
 
-    # ---------------------------------------------------------- the main thread
+    def _reject(self, call: Call, error: Exception) -> None:
+        self.results.fail(call, error)
+        self.reply(call)
+
+    def run_on_main(self, function: Callable[[], None]) -> None:
+        """Has the main thread call it in its turn."""
+        self._queue.put(function)
+
+    # ----------------------------------------------------------- the main thread
 
     def run_main(self) -> None:
         """Runs plain code, one call after the other, until the worker ends."""
@@ -177,41 +89,45 @@ class Executor:
     def _run(self, call: Call) -> None:
         template = call.template
         begun = time.perf_counter()
-        token = current_task.set(self._context(call))
+        token = current_task.set(self.context(call))
         try:
-            function = self._function(template)
-            args, kwargs = self._arguments(call)
+            function = self.function(template)
+            args, kwargs = self.arguments(call)
             if template.is_async:
-                coroutine = self._run_coroutine(function(*args, **kwargs))
+                coroutine = self.blocking.run(function(*args, **kwargs))
                 value = asyncio.run_coroutine_threadsafe(coroutine, self._runtime.loop).result()
             else:
                 value = function(*args, **kwargs)
             del args, kwargs
-            self._package(call, value, self._store_blocking)
+            self.results.pack(call, value)
             del value
         except SystemExit as request:
-            self._end_process(request)
+            self.end_process(request)
         except BaseException as error:
-            self._fail(call, error)
+            self.results.fail(call, error)
         finally:
             current_task.reset(token)
         call.microseconds = int((time.perf_counter() - begun) * 1e6)
 
-    def _function(self, template: ReceivedTemplate) -> Callable[..., Any]:
+    def function(self, template: ReceivedTemplate) -> Callable[..., Any]:
+        """The function, class or method of a template. Any thread."""
         if template.is_method:
-            return getattr(self._actor, template.name)  # type: ignore[no-any-return]
+            return self.actor.method(template.name)  # type: ignore[no-any-return]
         if template.function is None:
             assert template.pickled is not None
             template.function = self._runtime.functions.load(template.function_id, template.pickled)
             template.is_async = inspect.iscoroutinefunction(template.function)
         return template.function  # type: ignore[no-any-return]
 
-    def _context(self, call: Call) -> TaskContext:
+    def context(self, call: Call) -> TaskContext:
+        """What the code of a call can know of itself. Any thread."""
         job_id = self._runtime.job_id
         assert job_id is not None
-        return TaskContext(call.task_id, job_id, call.template.name, self._actor_id)
+        return TaskContext(call.task_id, job_id, call.template.name, self.actor.actor_id)
 
-    def _arguments(self, call: Call) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def arguments(self, call: Call) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """(args, kwargs). Any thread."""
+
         def restore(object_id: bytes, owner: messages.Address) -> Any:
             if call.execution is None:
                 call.execution = Execution(call.link.process_id)
@@ -227,60 +143,14 @@ class Executor:
                 values.append((place, serialization.deserialize(hold.buffer, keepalive=hold, restore=restore)))
         return unpack(call.payload, values, restore)
 
-    def _end_process(self, request: SystemExit) -> None:
+    def end_process(self, request: SystemExit) -> None:
         """`sys.exit()` in a task ends its worker, as it would end any program."""
         code = request.code
         self.exit_code = code if isinstance(code, int) else 0 if code is None else 1
         self._runtime.log_flush()
         os._exit(self.exit_code)
 
-    # -------------------------------------------------------------------- results
-
-    def _package(self, call: Call, value: Any, store: Callable[[bytes, Any, bytes], None]) -> None:
-        """Fills in `call.returns`. `store` puts a large value into the node's store."""
-        count = call.template.num_returns
-        if count == 1:
-            if type(value) in serialization.ATOMIC:
-                data = serialization.dumps(value)
-                if len(data) <= self._runtime.config.inline_limit:
-                    call.returns = [data]
-                    return
-            values = [value]
-        elif count == 0:
-            values = []
-        else:
-            values = list(value)
-            if len(values) != count:
-                raise ValueError(f"{call.template.name}() has num_returns={count}, but returned {len(values)} values")
-        call.returns = [self._slot(call, index, value, store) for index, value in enumerate(values)]
-
-    def _slot(self, call: Call, index: int, value: Any, store: Callable[[bytes, Any, bytes], None]) -> Any:
-        serialized = serialization.serialize(value)
-        contained = None
-        if serialized.references:
-            call.returned = [*(call.returned or ()), *serialized.references]
-            contained = [
-                [ref._reference.id, ref._reference.owner or self._runtime.address] for ref in serialized.references
-            ]
-        if serialized.size <= self._runtime.config.inline_limit:
-            data = serialized.to_bytes()
-            return data if contained is None else [INLINE, data, contained]
-        store(return_id(call.task_id, index), serialized, call.link.process_id)
-        node = self._runtime.nodes.own
-        assert node is not None
-        return [STORED, [node.node_id, node.address, serialized.size], contained]
-
-    def _store_blocking(self, object_id: bytes, serialized: Any, owner: bytes) -> None:
-        store = self._runtime.store
-        block = asyncio.run_coroutine_threadsafe(store.create(object_id, serialized.size), self._runtime.loop).result()
-        serialized.write_into(block)
-        self._runtime.call_soon(store.seal, object_id, owner)
-
-    def _fail(self, call: Call, error: BaseException) -> None:
-        call.status = FAILED
-        call.returned = None
-        failure = errors.capture(error, call.template.name, self._runtime.pid, self._runtime.node_name)
-        call.returns = [serialization.dumps_error(failure)]
+    # ------------------------------------------------------------- replies (loop)
 
     def _drain(self) -> None:
         self._woken = False
@@ -289,35 +159,45 @@ class Executor:
         while outbox:
             call = outbox.popleft()
             self._outstanding -= 1
-            self._reply(call)
+            self.reply(call)
 
-    def _reply(self, call: Call) -> None:
-        runtime = self._runtime
-        if call.pins:
-            self._unpin(call.pins)
-            call.pins = None
-        if call.returned or call.execution is not None:
-            with runtime.ownership_lock:
-                if call.returned:
-                    inners = [ref._reference for ref in call.returned]
-                    runtime.ownership.hold_result(call.task_id, call.link.process_id, inners)
-                    call.returned = None
-                deferred = call.execution is not None and not runtime.ownership.reply_ready(call.execution)
-            runtime.schedule_turn()
-            if deferred:
-                assert call.execution is not None
-                self._deferred[call.execution] = call
+    def reply(self, call: Call) -> None:
+        """Sends the result, once the owners know of the references that the call has kept. Loop thread only."""
+        if call.pins is not None:
+            self.arrivals.unpin(call)
+        if call.returned:
+            with self._runtime.ownership_lock:
+                inners = [ref._reference for ref in call.returned]
+                self._runtime.ownership.hold_result(call.task_id, call.link.process_id, inners)
+            call.returned = None
+        if call.execution is None:
+            self._send_result(call)
+        else:
+            self.when_borrowed(call, lambda: self._send_result(call))
+
+    def when_borrowed(self, call: Call, then: Callable[[], None]) -> None:
+        """Calls `then` when every borrow that the call still holds is acknowledged. Loop thread only."""
+        execution = call.execution
+        if execution is not None:
+            self._runtime.drain_dropped()
+            with self._runtime.ownership_lock:
+                ready = self._runtime.ownership.reply_ready(execution)
+            self._runtime.schedule_turn()
+            if not ready:
+                self._deferred[execution] = then
                 return
+        then()
+
+    def borrowed(self, execution: Execution) -> None:
+        """The borrows that `when_borrowed` waits for are acknowledged."""
+        then = self._deferred.pop(execution, None)
+        if then is not None:
+            then()
+
+    def _send_result(self, call: Call) -> None:
         call.link.send((messages.RESULT, call.task_id, call.status, call.returns, call.microseconds))
         if self._exiting:
             self._finish_exit()
-
-    def reply_ready(self, execution: Execution) -> None:
-        """The borrows that a reply waited for are acknowledged."""
-        call = self._deferred.pop(execution, None)
-        if call is not None:
-            call.execution = None
-            self._reply(call)
 
     def forward_output(self, stream: str, lines: str) -> None:
         """Has the driver show what user code printed. Any thread."""
@@ -329,66 +209,24 @@ class Executor:
         if node is not None:
             node.send(messages.LOG, self._runtime.pid, name, stream, lines)
 
-    # ------------------------------------------------------------- blocked tasks
+    # ------------------------------------------------------------ hand-back (loop)
 
-    @contextmanager
-    def blocked(self) -> Iterator[None]:
-        """The calling task waits for an object: what it holds up goes elsewhere, and its CPU is free."""
-        self._runtime.call_soon(self._block)
-        try:
-            yield
-        finally:
-            self._runtime.call_soon(self._unblock)
+    def _watch(self) -> None:
+        """Looks after a while whether tasks wait behind one that takes long: they are better off elsewhere."""
+        self._watching = True
+        self._runtime.loop.call_later(self._runtime.config.handback_after, self._look, self._running)
 
-    def _block(self) -> None:
-        self._blocked += 1
-        if self._blocked == 1 and self._runtime.nodes.own is not None:
-            self._hand_back()
-            self._runtime.nodes.own.send(messages.BLOCKED)
-
-    def _unblock(self) -> None:
-        self._blocked -= 1
-        if self._blocked == 0 and self._runtime.nodes.own is not None:
-            self._runtime.nodes.own.send(messages.UNBLOCKED)
-
-    def waits_for(self, reference: Reference) -> None:
-        """The current coroutine awaits a value that is not here: like `blocked`, if it is a task's. Loop thread only."""
-        task = current_task.get()
-        if task is None or task.actor_id is not None or task is not self._async_task:
-            return
-        self._async_waits += 1
-        self._block()
-        self._runtime.objects.watch(reference, lambda _: self._resume(task))
-
-    def _resume(self, task: TaskContext) -> None:
-        if task is self._async_task and self._async_waits:
-            self._async_waits -= 1
-            self._unblock()
-
-    async def _run_coroutine(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
-        """Runs an `async def` task, which has the worker to itself."""
-        self._async_task = current_task.get()
-        try:
-            return await coroutine
-        finally:
-            self._async_task = None
-            while self._async_waits:  # for values that it has given up waiting for
-                self._async_waits -= 1
-                self._unblock()
-
-    def _watch(self, seen: Call | None) -> None:
-        """Tasks that wait behind one that takes long are better off elsewhere."""
+    def _look(self, seen: Call | None) -> None:
         self._watching = False
-        if self._outstanding <= 1:
-            return
-        if self._running is seen:
-            self._hand_back()
-        else:
-            self._watching = True
-            self._runtime.loop.call_later(self._runtime.config.handback_after, self._watch, self._running)
+        if self._outstanding > 1:
+            if self._running is seen:
+                self._hand_back()
+            else:
+                self._watch()
 
     def _hand_back(self) -> None:
-        if self._actor_id is not None:
+        """Returns what has not begun to whoever sent it."""
+        if self.actor.actor_id is not None:
             return
         returned: dict[PeerLink, list[bytes]] = {}
         try:
@@ -399,102 +237,17 @@ class Executor:
                     break
                 self._outstanding -= 1
                 returned.setdefault(item.link, []).append(item.task_id)
-                self._unpin(item.pins)
+                self.arrivals.unpin(item)
         except Empty:
             pass
         for link, task_ids in returned.items():
             link.send((messages.HANDBACK, task_ids))
 
-    # --------------------------------------------------------------------- actors
+    # ----------------------------------------------------------- life of the worker
 
     def _on_assign(self, node: NodeLink, job_id: bytes, job: dict[str, Any], environment: dict[str, str]) -> None:
         self._runtime.assign(job_id, job)
         os.environ.update(environment)
-
-    def _on_create_actor(
-        self,
-        node: NodeLink,
-        actor_id: bytes,
-        class_id: bytes,
-        class_name: str,
-        creation_task_id: bytes,
-        payload: bytes,
-        references: list[list[Any]] | None,
-        max_concurrency: int,
-        owner: bytes,
-    ) -> None:
-        template = ReceivedTemplate(class_id, f"{class_name}.__init__", 1, is_method=False)
-        call = Call(PeerLink([owner, b"", "", ""]), creation_task_id, template, payload, references)
-        self._actor_id = actor_id
-        self._runtime.spawn(self._create_actor(call, max_concurrency), name=f"create {class_name}")
-
-    async def _create_actor(self, call: Call, max_concurrency: int) -> None:
-        try:
-            call.template.pickled = await self._runtime.functions.fetch(call.template.function_id)
-            call.pins = await self._pin(call.references)
-        except Exception as error:
-            self._report_created(call, error)
-            return
-        self._queue.put(lambda: self._construct(call, max_concurrency))
-
-    def _construct(self, call: Call, max_concurrency: int) -> None:
-        token = current_task.set(self._context(call))
-        error: BaseException | None = None
-        try:
-            cls = self._function(call.template)
-            args, kwargs = self._arguments(call)
-            self._actor = cls(*args, **kwargs)
-            del args, kwargs
-            is_async = any(inspect.iscoroutinefunction(member) for _, member in inspect.getmembers(cls))
-            self._concurrency = max_concurrency or (_ASYNC_CONCURRENCY if is_async else 1)
-            for number in range(1, 1 if is_async else self._concurrency):
-                threading.Thread(target=self.run_main, name=f"actor thread {number}", daemon=True).start()
-        except SystemExit as request:
-            self._end_process(request)
-        except BaseException as raised:
-            error = raised
-        finally:
-            current_task.reset(token)
-        self._runtime.call_soon(self._report_created, call, error)
-
-    def _report_created(self, call: Call, error: BaseException | None) -> None:
-        self._unpin(call.pins)
-        node = self._runtime.nodes.own
-        assert node is not None
-        value = None
-        if error is not None:
-            cause = errors.capture(error, call.template.name, self._runtime.pid, self._runtime.node_name)
-            failed = errors.ActorDiedError(f"the constructor {call.template.name} raised", cause=cause)
-            value = serialization.dumps_error(failed)
-        node.send(messages.ACTOR_CREATED, self._actor_id, value)
-
-    def _start_async(self, call: Call) -> None:
-        self._async_running += 1
-        self._runtime.spawn(self._run_async(call), name=call.template.name)
-
-    async def _run_async(self, call: Call) -> None:
-        begun = time.perf_counter()
-        current_task.set(self._context(call))
-        try:
-            args, kwargs = self._arguments(call)
-            value = await getattr(self._actor, call.template.name)(*args, **kwargs)
-            del args, kwargs
-            large: list[tuple[bytes, Any, bytes]] = []
-            self._package(call, value, lambda *stored: large.append(stored))
-            del value
-            for stored in large:
-                await self._runtime.store.put(*stored)
-        except (SystemExit, KeyboardInterrupt) as request:
-            self._end_process(request if isinstance(request, SystemExit) else SystemExit(1))
-        except BaseException as error:
-            self._fail(call, error)
-        call.microseconds = int((time.perf_counter() - begun) * 1e6)
-        self._async_running -= 1
-        self._reply(call)
-        if self._async_waiting and self._async_running < self._concurrency:
-            self._start_async(self._async_waiting.popleft())
-
-    # ----------------------------------------------------------------------- exit
 
     def _on_exit(self, node: NodeLink, graceful: bool) -> None:
         self._exiting = True
@@ -502,11 +255,10 @@ class Executor:
 
     def _finish_exit(self) -> None:
         """Ends the worker once everything received has been answered."""
-        if self._outstanding or self._async_running or self._async_waiting or self._arriving or self._deferred:
-            return
-        self._runtime.request_stop()
+        if not (self._outstanding or self.actor.busy or len(self.arrivals) or self._deferred):
+            self._runtime.request_stop()
 
     def stop_main(self) -> None:
         """Lets `run_main` return once the running call is done."""
-        for _ in range(self._concurrency):
+        for _ in range(self.actor.concurrency):
             self._queue.put(None)

@@ -75,10 +75,7 @@ class ObjectRef:
 
     def __del__(self) -> None:
         # May run in any thread, inside any lock: nothing but this append is allowed here.
-        try:
-            self._runtime.dropped.append(self._reference)
-        except AttributeError:  # __init__ did not get that far
-            pass
+        self._runtime.dropped.append(self._reference)
 
     # ---------------------------------------------------------------- the future
 
@@ -115,7 +112,7 @@ class ObjectRef:
             self._callbacks = [(callback, context)]
             self._runtime.objects.watch(self._reference, self._wake)
             if self._runtime.executor is not None:
-                self._runtime.executor.waits_for(self._reference)
+                self._runtime.executor.blocking.waits_for(self._reference)
 
     def remove_done_callback(self, callback: Callable[[Any], object]) -> int:
         if not isinstance(self._callbacks, list):

@@ -148,7 +148,7 @@ class Objects:
         for reference in missing:
             self.watch(reference, one)
             if self._runtime.executor is not None:
-                self._runtime.executor.waits_for(reference)
+                self._runtime.executor.blocking.waits_for(reference)
         await arrived
 
     def release_when_local(self, references: Sequence[Reference], lock: threading.Lock) -> None:

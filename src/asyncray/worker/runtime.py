@@ -14,31 +14,30 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from asyncray import messages, serialization
+from asyncray import messages
 from asyncray.config import Config
-from asyncray.errors import AsyncrayError, NodeDiedError
-from asyncray.ids import derive_task_id, put_id, return_id
-from asyncray.messages import INLINE, STORED, Address
+from asyncray.errors import NodeDiedError
+from asyncray.ids import return_id
+from asyncray.messages import Address
 from asyncray.rpc.network import Listener
 from asyncray.rpc.platform import Platform
-from asyncray.serialization import Serialized
 from asyncray.session import process_socket
 from asyncray.worker import current
 from asyncray.worker.actor_client import ActorClient
-from asyncray.worker.arguments import pack
-from asyncray.worker.context import TaskContext, current_task
+from asyncray.worker.context import TaskContext
 from asyncray.worker.control_link import ControlLink
 from asyncray.worker.effects import Effect, Forgotten, Free, Gone, OwnerDied, Released, ReplyReady, Send
 from asyncray.worker.functions import FunctionTable
 from asyncray.worker.node_link import NodeLink, Nodes
 from asyncray.worker.object_ref import ObjectRef
-from asyncray.worker.objects import Location, Objects
+from asyncray.worker.objects import Objects
+from asyncray.worker.outgoing import Outgoing
 from asyncray.worker.ownership import Ownership
 from asyncray.worker.peers import Peers
+from asyncray.worker.puts import Puts
 from asyncray.worker.reference import Execution, Reference
 from asyncray.worker.store_client import StoreClient
 from asyncray.worker.submission import Submitter
-from asyncray.worker.task import PendingTask, Template
 
 _log = logging.getLogger(__name__)
 
@@ -107,6 +106,8 @@ class Runtime:
         self.store = StoreClient(self)
         self.functions = FunctionTable(self)
         self.submitter = Submitter(self)
+        self.outgoing = Outgoing(self)
+        self.puts = Puts(self)
         self.actors = ActorClient(self)
         self.executor: Any = None
         self.peers.handlers |= {
@@ -286,7 +287,7 @@ class Runtime:
             self.objects.resolve(effect.reference, messages.GONE, None)
 
     def _reply_ready(self, effect: ReplyReady) -> None:
-        self.executor.reply_ready(effect.execution)
+        self.executor.borrowed(effect.execution)
 
     def _forgotten(self, effect: Forgotten) -> None:
         """Only lineage kept the record, and the value went before."""
@@ -344,102 +345,7 @@ class Runtime:
             self.submitter.withdraw(reference)
             self.objects.cancel(reference)
 
-    # --------------------------------------------------------- submitting (any thread)
-
-    def submit_task(self, template: Template, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Submits one call; returns its ObjectRef, or a list of them."""
-        task, outcome = self._new_task(template, args, kwargs)
-        self.call_now(self.submitter.submit, task)
-        return outcome
-
-    def submit_call(
-        self, lifetime: ObjectRef, template: Template, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        """Submits one call to an actor."""
-        task, outcome = self._new_task(template, args, kwargs)
-        self.call_now(self._call_actor, lifetime._reference, task)
-        return outcome
-
-    def _call_actor(self, lifetime: Reference, task: PendingTask) -> None:
-        self.actors.submit(self.actors.lane(task.template.function_id, lifetime), task)
-
-    def _new_task(self, template: Template, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[PendingTask, Any]:
-        if self.stopping:
-            raise AsyncrayError("asyncray has been shut down: call asyncray.init() again")
-        context = current_task.get() or self.root
-        task_id = derive_task_id(context.task_id, context.next_submission())
-        packed = pack(self, args, kwargs)
-        own = self.ownership.own
-        outcome: Any
-        if template.num_returns == 1:
-            reference = own(return_id(task_id, 0))
-            task = PendingTask(task_id, template, packed.payload, reference)
-            outcome = ObjectRef(reference, self)
-        else:
-            references = [own(return_id(task_id, index)) for index in range(template.num_returns)]
-            task = PendingTask(task_id, template, packed.payload, references)
-            outcome = [ObjectRef(reference, self) for reference in references]
-        task.references, task.held = packed.entries, packed.held
-        return task, outcome
-
-    def next_task_id(self) -> bytes:
-        context = current_task.get() or self.root
-        return derive_task_id(context.task_id, context.next_submission())
-
-    # ------------------------------------------------------------------- values
-
-    async def put(self, value: Any) -> ObjectRef:
-        """Stores a value: in this process when it is small, else in the node's store."""
-        ref, serialized = self.put_small(value)
-        if serialized is not None:
-            await self.store_value(ref, serialized)
-        return ref
-
-    async def store_value(self, ref: ObjectRef, serialized: Serialized) -> None:
-        """The rest of a `put_small` that was not small."""
-        await self._store(ref._reference, serialized)
-
-    def put_small(self, value: Any) -> tuple[ObjectRef, Serialized | None]:
-        """The part of `put` that any thread may do: complete, unless it returns what is yet to be stored."""
-        context = current_task.get() or self.root
-        if type(value) in serialization.ATOMIC:
-            data = serialization.dumps(value)
-            if len(data) <= self.config.inline_limit:
-                reference = self.ownership.own(put_id(context.task_id, context.next_put()))
-                reference.value = data
-                reference.state = INLINE
-                return ObjectRef(reference, self), None
-        serialized = serialization.serialize(value)
-        reference = self.ownership.own(put_id(context.task_id, context.next_put()))
-        if serialized.references:
-            with self.ownership_lock:
-                self.ownership.put_contains(reference, [ref._reference for ref in serialized.references])
-        ref = ObjectRef(reference, self)
-        if serialized.size > self.config.inline_limit:
-            return ref, serialized
-        reference.value = serialized.to_bytes()
-        reference.state = INLINE
-        return ref, None
-
-    def put_bytes(self, payload: bytes) -> ObjectRef:
-        """Stores packed arguments in the background. Any thread."""
-        context = current_task.get() or self.root
-        reference = self.ownership.own(put_id(context.task_id, context.next_put()))
-        serialized = Serialized.of_bytes(payload)
-        self.call_soon(lambda: self.spawn(self._store_or_fail(reference, serialized), name="store arguments"))
-        return ObjectRef(reference, self)
-
-    async def _store_or_fail(self, reference: Reference, serialized: Serialized) -> None:
-        try:
-            await self._store(reference, serialized)
-        except AsyncrayError as error:
-            self.objects.fail(reference, error)
-
-    async def _store(self, reference: Reference, serialized: Serialized) -> None:
-        await self.store.put(reference.id, serialized, self.process_id)
-        node = self.nodes.own
-        assert node is not None
-        self.objects.resolve(reference, STORED, Location(node.node_id, node.address, serialized.size))
+    # ------------------------------------------------------------------- waiting
 
     async def all_ready(self, refs: Sequence[ObjectRef], count: int, *, fetch: bool) -> None:
         """Returns when `count` of the references have a value (with `fetch`: here). Any of them may be repeated."""
@@ -456,7 +362,7 @@ class Runtime:
         for ref in refs:
             wait(ref._reference, one)
             if self.executor is not None and not ref._reference.state:
-                self.executor.waits_for(ref._reference)
+                self.executor.blocking.waits_for(ref._reference)
         await done
 
     def run_blocking(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
@@ -474,7 +380,7 @@ class Runtime:
 
     def blocked(self) -> AbstractContextManager[None]:
         """While the calling thread waits for an object: in a worker, its task counts as blocked."""
-        return contextlib.nullcontext() if self.executor is None else self.executor.blocked()
+        return contextlib.nullcontext() if self.executor is None else self.executor.blocking.blocked()
 
     def log_flush(self) -> None:
         for stream in (sys.stdout, sys.stderr):

@@ -64,6 +64,10 @@ class StoreClient:
     def seal(self, object_id: bytes, owner: bytes) -> None:
         self._node.send(messages.SEAL, object_id, owner)
 
+    def free(self, object_ids: list[bytes]) -> None:
+        """Objects of another owner, or of nobody, that were sealed in vain."""
+        self._node.send(messages.FREE, object_ids)
+
     def abort(self, object_id: bytes) -> None:
         self._node.send(messages.ABORT, object_id)
 

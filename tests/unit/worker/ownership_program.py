@@ -52,8 +52,12 @@ class Program:
     def flush(self) -> None:
         """Everything arrives, but over stalled connections."""
         while quick := [pair for pair in self.world.channels if pair not in self.stalled]:
-            self.world.deliver(self.choose(quick))
-            self.world.settle()
+            pair = self.choose(quick)
+            if self.world.channels[pair][0][0][0] == BORROW and self.choose((False, False, True)):
+                self.stalled = [*self.stalled[-1:], pair]
+            else:
+                self.world.deliver(pair)
+                self.world.settle()
         while [p for p in self.world.living() if p.received]:
             self.step("start")
 
@@ -166,9 +170,11 @@ class Program:
         self._drop_all(self._process())
 
     def _drop_all(self, process: Process, kept: Set[bytes] = frozenset()) -> None:
-        for reference in [r for r in process.variables if r.id not in kept]:
-            process.drop(process.variables, reference)
-            self.world.settle()
+        """All but these, and objects that contain one of them."""
+        for reference in list(process.variables):
+            if not kept & {reference.id, *(inner.id for inner in self.world.inside(process, reference))}:
+                process.drop(process.variables, reference)
+                self.world.settle()
 
     def fetch(self) -> None:
         everywhere = [(p, r) for p in self.world.living() for r in self._reachable(p) if r not in p.dead]

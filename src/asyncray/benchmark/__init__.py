@@ -1,0 +1,1 @@
+"""What `asyncray microbenchmark` measures."""

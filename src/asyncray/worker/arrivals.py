@@ -1,0 +1,118 @@
+"""Calls that have arrived at a worker, until they can run: their function is here, their arguments are pinned."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from asyncray import messages
+from asyncray.errors import ProtocolError
+from asyncray.messages import STORED
+from asyncray.worker.calls import Call, ReceivedTemplate
+from asyncray.worker.peers import PeerLink
+from asyncray.worker.store_client import Pin
+
+if TYPE_CHECKING:
+    from asyncray.worker.runtime import Runtime
+
+
+class Arrivals:
+    """Passes calls on in the order in which they came. Loop thread only."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        start: Callable[[Call], None],
+        reject: Callable[[Call, Exception], None],
+        method: Callable[[str], Any],
+    ) -> None:
+        """`start` gets each call that can run, `reject` one that cannot; `method` finds a method of the actor."""
+        self._runtime = runtime
+        self._start = start
+        self._reject = reject
+        self._method = method
+        self._waiting: deque[Call] = deque()
+        """From the first call that waits for something on."""
+        self._preparing: set[Call] = set()
+        runtime.peers.handlers |= {messages.TEMPLATE: self._on_template, messages.TASK: self._on_task}
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    async def prepare(self, call: Call) -> None:
+        """Fetches the function and pins stored arguments. Raises what hinders it."""
+        template = call.template
+        if template.function is None and not template.is_method and template.pickled is None:
+            template.pickled = await asyncio.shield(self._runtime.functions.fetch(template.function_id))
+        pins: dict[bytes, Pin] = {}
+        try:
+            for _, object_id, state, value in call.references or ():
+                if state == STORED and object_id not in pins:
+                    pins[object_id] = await self._runtime.objects.pin_location(object_id, value[0], value[1])
+        except BaseException:
+            self._unpin(pins)
+            raise
+        call.pins = pins or None
+
+    def unpin(self, call: Call) -> None:
+        """The call needs its stored arguments no more."""
+        if call.pins is not None:
+            self._unpin(call.pins)
+            call.pins = None
+
+    def _on_template(
+        self, link: PeerLink, number: int, function_id: bytes, name: str, num_returns: int, is_method: bool
+    ) -> None:
+        template = ReceivedTemplate(function_id, name, num_returns, is_method)
+        if not is_method:
+            template.function = self._runtime.functions.loaded.get(function_id)
+        template.is_async = inspect.iscoroutinefunction(self._method(name) if is_method else template.function)
+        link.received_templates[number] = template
+
+    def _on_task(
+        self, link: PeerLink, task_id: bytes, number: int, payload: bytes, references: list[list[Any]] | None
+    ) -> None:
+        template = link.received_templates.get(number)
+        if template is None:
+            raise ProtocolError(f"a task refers to template {number}, which was never told")
+        call = Call(link, task_id, template, payload, references)
+        if not self._waiting and (template.function is not None or template.is_method) and self._pin_known(call):
+            self._start(call)
+            return
+        self._waiting.append(call)
+        self._preparing.add(call)
+        self._runtime.spawn(self._prepare_in_turn(call), name=f"prepare {template.name}")
+
+    async def _prepare_in_turn(self, call: Call) -> None:
+        try:
+            await self.prepare(call)
+        except Exception as error:
+            self._waiting.remove(call)
+            self._preparing.discard(call)
+            self._reject(call, error)
+        else:
+            self._preparing.discard(call)
+        while self._waiting and self._waiting[0] not in self._preparing:
+            self._start(self._waiting.popleft())
+
+    def _pin_known(self, call: Call) -> bool:
+        """Whether every stored argument could be pinned without asking the node."""
+        if call.references is None:
+            return True
+        pins: dict[bytes, Pin] = {}
+        for _, object_id, state, _ in call.references:
+            if state == STORED and object_id not in pins:
+                pin = self._runtime.store.pinned(object_id)
+                if pin is None:
+                    self._unpin(pins)
+                    return False
+                pins[object_id] = pin
+        call.pins = pins or None
+        return True
+
+    def _unpin(self, pins: dict[bytes, Pin]) -> None:
+        for pin in pins.values():
+            self._runtime.store.unhold(pin)

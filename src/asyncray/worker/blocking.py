@@ -1,0 +1,73 @@
+"""Tasks that wait for objects: their CPU is free meanwhile, and what they hold up goes elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from asyncray import messages
+from asyncray.worker.context import TaskContext, current_task
+from asyncray.worker.reference import Reference
+
+if TYPE_CHECKING:
+    from asyncray.worker.runtime import Runtime
+
+_T = TypeVar("_T")
+
+
+class Blocking:
+    """Counts what the running task waits for, and tells the node when that begins and ends."""
+
+    def __init__(self, runtime: Runtime, hand_back: Callable[[], None]) -> None:
+        self._runtime = runtime
+        self._hand_back = hand_back
+        self._count = 0
+        self._coroutine_task: TaskContext | None = None
+        """The `async def` task that runs now, and for how many values it waits."""
+        self._coroutine_waits = 0
+
+    @contextmanager
+    def blocked(self) -> Iterator[None]:
+        """For the time in which the calling thread waits."""
+        self._runtime.call_soon(self._begin)
+        try:
+            yield
+        finally:
+            self._runtime.call_soon(self._end)
+
+    def waits_for(self, reference: Reference) -> None:
+        """The current coroutine awaits a value that is not here: counts if it is a task's. Loop thread only."""
+        task = current_task.get()
+        if task is None or task is not self._coroutine_task:
+            return
+        self._coroutine_waits += 1
+        self._begin()
+        self._runtime.objects.watch(reference, lambda _: self._resume(task))
+
+    async def run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
+        """Runs an `async def` task, which has the worker to itself."""
+        self._coroutine_task = current_task.get()
+        try:
+            return await coroutine
+        finally:
+            self._coroutine_task = None
+            while self._coroutine_waits:  # for values that it has given up waiting for
+                self._coroutine_waits -= 1
+                self._end()
+
+    def _resume(self, task: TaskContext) -> None:
+        if task is self._coroutine_task and self._coroutine_waits:
+            self._coroutine_waits -= 1
+            self._end()
+
+    def _begin(self) -> None:
+        self._count += 1
+        if self._count == 1 and self._runtime.nodes.own is not None:
+            self._hand_back()
+            self._runtime.nodes.own.send(messages.BLOCKED)
+
+    def _end(self) -> None:
+        self._count -= 1
+        if self._count == 0 and self._runtime.nodes.own is not None:
+            self._runtime.nodes.own.send(messages.UNBLOCKED)

@@ -1,0 +1,84 @@
+"""Values that this process puts: small ones stay in it, large ones go to the node's store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from asyncray import serialization
+from asyncray.errors import AsyncrayError
+from asyncray.ids import put_id
+from asyncray.messages import INLINE, STORED
+from asyncray.serialization import Serialized
+from asyncray.worker.context import current_task
+from asyncray.worker.object_ref import ObjectRef
+from asyncray.worker.objects import Location
+from asyncray.worker.reference import Reference
+
+if TYPE_CHECKING:
+    from asyncray.worker.runtime import Runtime
+
+
+class Puts:
+    """`begin` in any thread, `finish` on the loop."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    async def put(self, value: Any) -> ObjectRef:
+        """Stores a value. Until this returns, a large one must not change."""
+        ref, serialized = self.begin(value)
+        if serialized is not None:
+            await self.finish(ref, serialized)
+        return ref
+
+    def begin(self, value: Any) -> tuple[ObjectRef, Serialized | None]:
+        """The reference; and, unless the value was small and is in place, what `finish` has yet to store. Any thread."""
+        runtime = self._runtime
+        if type(value) in serialization.ATOMIC:
+            data = serialization.dumps(value)
+            if len(data) <= runtime.config.inline_limit:
+                reference = self._new_reference()
+                reference.value = data
+                reference.state = INLINE
+                return ObjectRef(reference, runtime), None
+        serialized = serialization.serialize(value)
+        reference = self._new_reference()
+        ref = ObjectRef(reference, runtime)
+        if serialized.references:
+            with runtime.ownership_lock:
+                runtime.ownership.put_contains(reference, [inner._reference for inner in serialized.references])
+        if serialized.size > runtime.config.inline_limit:
+            return ref, serialized
+        reference.value = serialized.to_bytes()
+        reference.state = INLINE
+        return ref, None
+
+    async def finish(self, ref: ObjectRef, serialized: Serialized) -> None:
+        """Raises ObjectStoreFullError."""
+        await self._store(ref._reference, serialized)
+
+    def arguments(self, payload: bytes) -> ObjectRef:
+        """Stores packed arguments in the background. Any thread."""
+        ref = ObjectRef(self._new_reference(), self._runtime)
+        self._runtime.call_soon(self._store_soon, ref, Serialized.of_bytes(payload))
+        return ref
+
+    def _new_reference(self) -> Reference:
+        context = current_task.get() or self._runtime.root
+        return self._runtime.ownership.own(put_id(context.task_id, context.next_put()))
+
+    def _store_soon(self, ref: ObjectRef, serialized: Serialized) -> None:
+        self._runtime.spawn(self._store_or_fail(ref, serialized), name="store arguments")
+
+    async def _store_or_fail(self, ref: ObjectRef, serialized: Serialized) -> None:
+        try:
+            await self._store(ref._reference, serialized)
+        except AsyncrayError as error:
+            self._runtime.objects.fail(ref._reference, error)
+
+    async def _store(self, reference: Reference, serialized: Serialized) -> None:
+        runtime = self._runtime
+        await runtime.store.put(reference.id, serialized, runtime.process_id)
+        node = runtime.nodes.own
+        assert node is not None
+        runtime.objects.resolve(reference, STORED, Location(node.node_id, node.address, serialized.size))

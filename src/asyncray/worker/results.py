@@ -1,0 +1,96 @@
+"""What a call returns or raises, on its way into the RESULT message."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from asyncray import errors, serialization
+from asyncray.ids import return_id
+from asyncray.messages import FAILED, INLINE, STORED
+from asyncray.serialization import Serialized
+from asyncray.worker.calls import Call
+
+if TYPE_CHECKING:
+    from asyncray.worker.runtime import Runtime
+
+Store = Callable[[bytes, Serialized, bytes], None]
+"""Puts `(object_id, value, owner's process id)` into the node's store."""
+
+
+class Results:
+    """Fills in `call.status` and `call.returns`."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    def pack(self, call: Call, value: Any) -> None:
+        """For the main thread, which may block while a large value finds its place in the store."""
+        self._pack(call, value, self._store)
+
+    async def pack_on_loop(self, call: Call, value: Any) -> None:
+        """For coroutines. Large values are copied at once: other coroutines could change them during the wait."""
+        large: list[tuple[bytes, Serialized, bytes]] = []
+
+        def keep(object_id: bytes, serialized: Serialized, owner: bytes) -> None:
+            large.append((object_id, Serialized.of_bytes(serialized.to_bytes()), owner))
+
+        self._pack(call, value, keep)
+        for object_id, serialized, owner in large:
+            await self._runtime.store.put(object_id, serialized, owner)
+
+    def fail(self, call: Call, error: BaseException) -> None:
+        """The call has raised, or could not run. What it had stored already is freed."""
+        if call.stored:
+            self._runtime.call_soon(self._runtime.store.free, call.stored)
+            call.stored = []
+        call.status = FAILED
+        call.returned = None
+        failure = errors.capture(error, call.template.name, self._runtime.pid, self._runtime.node_name)
+        call.returns = [serialization.dumps_error(failure)]
+
+    def _pack(self, call: Call, value: Any, store: Store) -> None:
+        count = call.template.num_returns
+        if count == 1:
+            if type(value) in serialization.ATOMIC:
+                data = serialization.dumps(value)
+                if len(data) <= self._runtime.config.inline_limit:
+                    call.returns = [data]
+                    return
+            values = [value]
+        elif count == 0:
+            values = []
+        else:
+            values = list(value)
+            if len(values) != count:
+                raise ValueError(f"{call.template.name}() has num_returns={count}, but returned {len(values)} values")
+        call.returns = [self._slot(call, index, value, store) for index, value in enumerate(values)]
+
+    def _slot(self, call: Call, index: int, value: Any, store: Store) -> Any:
+        serialized = serialization.serialize(value)
+        contained = None
+        if serialized.references:
+            call.returned = [*(call.returned or ()), *serialized.references]
+            contained = [
+                [ref._reference.id, ref._reference.owner or self._runtime.address] for ref in serialized.references
+            ]
+        if serialized.size <= self._runtime.config.inline_limit:
+            data = serialized.to_bytes()
+            return data if contained is None else [INLINE, data, contained]
+        object_id = return_id(call.task_id, index)
+        store(object_id, serialized, call.link.process_id)
+        call.stored.append(object_id)
+        node = self._runtime.nodes.own
+        assert node is not None
+        return [STORED, [node.node_id, node.address, serialized.size], contained]
+
+    def _store(self, object_id: bytes, serialized: Serialized, owner: bytes) -> None:
+        store = self._runtime.store
+        block = asyncio.run_coroutine_threadsafe(store.create(object_id, serialized.size), self._runtime.loop).result()
+        try:
+            serialized.write_into(block)
+        except BaseException:
+            self._runtime.call_soon(store.abort, object_id)
+            raise
+        self._runtime.call_soon(store.seal, object_id, owner)

@@ -1,0 +1,124 @@
+"""Clusters for tests: one per module where the tests can share it, one per test where isolation is the point.
+
+A module whose tests share a cluster says
+
+    pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("shared_cluster")]
+
+or, for the blocking API, asks for `shared_blocking_cluster`. Such a module is checked for what it leaves behind at its
+end; each of its tests, for references and tasks that it leaves in the driver.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+import asyncray
+import asyncray.sync
+from asyncray.proto import Empty, NodeStatus, NodeStub
+from asyncray.worker import current
+from asyncray.worker.runtime import Runtime
+
+from ..conftest import SETTLE, Surroundings, check_nothing_left, fail, marked_surroundings
+from .polling import eventually, eventually_blocking
+
+ROOT = Path(__file__).parents[2]
+SHARED = {"shared_cluster": "driver_keeps_nothing", "shared_blocking_cluster": "blocking_driver_keeps_nothing"}
+
+
+@pytest.fixture(autouse=True)
+def guard_tests_of_real_processes(request: pytest.FixtureRequest) -> None:
+    """Takes the place of the one in the folder above, for which each test starts what it needs."""
+    checks = [check for cluster, check in SHARED.items() if cluster in request.fixturenames]
+    for check in checks or ["leaves_nothing_behind"]:
+        request.getfixturevalue(check)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def workers_can_import_test_modules() -> Iterator[None]:
+    """Workers get the driver's `sys.path`, on which the checkout need not be: pytest imports tests without it."""
+    sys.path.insert(0, str(ROOT))
+    yield
+    sys.path.remove(str(ROOT))
+
+
+# ---- shared by the tests of a module
+
+
+@pytest.fixture(scope="module")
+def module_surroundings() -> Iterator[Surroundings]:
+    with marked_surroundings() as surroundings:
+        yield surroundings
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_cluster(module_surroundings: Surroundings) -> AsyncIterator[None]:
+    """An embedded cluster with two CPUs, which this process drives from the module's loop."""
+    async with asyncray.init(num_cpus=2):
+        yield
+        await eventually(is_at_rest)
+    await check_nothing_left(module_surroundings)
+
+
+@pytest.fixture(scope="module")
+def shared_blocking_cluster(module_surroundings: Surroundings) -> Iterator[None]:
+    """The same for `asyncray.sync`."""
+    with asyncray.sync.init(num_cpus=2):
+        yield
+        eventually_blocking(lambda: asyncray.sync.run(is_at_rest()))
+    asyncio.run(check_nothing_left(module_surroundings))
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def driver_keeps_nothing(shared_cluster: None) -> AsyncIterator[None]:
+    before = asyncio.all_tasks() | {None}
+    yield
+    before.add(asyncio.current_task())
+    try:
+        await eventually(lambda: not kept_by_driver() | (asyncio.all_tasks() - before), within=SETTLE)
+    except TimeoutError:
+        fail(sorted(map(repr, kept_by_driver() | (asyncio.all_tasks() - before))))
+
+
+@pytest.fixture
+def blocking_driver_keeps_nothing(shared_blocking_cluster: None) -> Iterator[None]:
+    yield
+    try:
+        eventually_blocking(lambda: not kept_by_driver(), within=SETTLE)
+    except TimeoutError:
+        fail(sorted(map(repr, kept_by_driver())))
+
+
+def kept_by_driver() -> set[Any]:
+    """The objects of which it knows."""
+    gc.collect()  # a caught exception and the frame that caught it refer to each other
+    runtime().schedule_turn()
+    return set(runtime().ownership.references.values())
+
+
+def runtime() -> Runtime:
+    """This process's."""
+    found = current.get_runtime()
+    assert found is not None
+    return found
+
+
+async def node_status() -> NodeStatus:
+    """What this driver's node says of itself."""
+    node = runtime().nodes.own
+    assert node is not None and node.channel is not None
+    return await node.channel.stub(NodeStub).status(Empty())
+
+
+async def is_at_rest() -> bool:
+    """Whether the node has got back all that it gave."""
+    status = await node_status()
+    kept = (status.leases, status.queued_leases, status.store_objects, status.store_used, status.pins)
+    return not any(kept)
