@@ -53,7 +53,7 @@ _HOMES = {
     "sync": "asyncray.sync",
     "wait": "asyncray.api.objects",
 }
-"""Public names by the module that defines them: each is imported when it is first used, so that `import asyncray` is quick."""
+"""Public names by their modules, each imported when it is first used, so that `import asyncray` is quick."""
 
 __all__ = [*_HOMES]
 

@@ -24,7 +24,7 @@ HELLO: Final = 1  # address, role ("driver", "worker", "node"): who dialled; the
 
 # ---- peer streams: between two processes that run user code
 TEMPLATE: Final = 10  # template_id, function_id (or actor_id), name, num_returns, is_method
-TASK: Final = 11  # task_id, template_id, arguments (value), references [[position or keyword, object_id, state, value or location], ...] or None
+TASK: Final = 11  # task_id, template_id, arguments (value), references or None (see worker/arguments.py)
 RESULT: Final = 12  # task_id, status, returns (each a value, or [state, value or location, contained]), microseconds
 HANDBACK: Final = 13  # [task_id, ...]: not started, to be placed again
 GET: Final = 14  # object_id: the borrower asks the owner for the value

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -62,8 +63,7 @@ def create_session(token: str) -> Path:
     base.mkdir(mode=0o700, parents=True, exist_ok=True)
     if base.stat().st_uid != os.getuid():
         raise AsyncrayError(f"{base} belongs to another user: set ASYNCRAY_TMPDIR to a folder of your own")
-    for info in running_sessions(remove_stale=True):
-        del info
+    running_sessions(remove_stale=True)
     directory = base / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     directory.mkdir(mode=0o700)
     for name in ("s", "logs"):
@@ -88,10 +88,8 @@ def publish(info: SessionInfo) -> None:
 def remove_session(directory: str) -> None:
     """Removes the directory, and the user's base folder when it was the last."""
     shutil.rmtree(directory, ignore_errors=True)
-    try:
+    with contextlib.suppress(OSError):  # others are there
         base_directory().rmdir()
-    except OSError:
-        pass
 
 
 def running_sessions(*, remove_stale: bool = False) -> list[SessionInfo]:

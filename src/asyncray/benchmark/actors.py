@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import Any
+from typing import Any, ClassVar
 
 import asyncray
 from asyncray.benchmark.row import Calls
@@ -37,7 +37,7 @@ class ActorCallsSync(Calls):
 
 class ActorCallsAsync(Calls):
     name = "1:1 actor calls async"
-    goal = 40_000
+    goal: ClassVar[float | None] = 40_000
     amount = BATCH
 
     async def prepare(self, blocking: bool) -> None:
@@ -59,7 +59,7 @@ class OneToManyActorCalls(Calls):
     name = "1:n actor calls async"
     goal = 30_000
     amount = CALLS_OF_CLIENT * SERVERS
-    servers = Server
+    servers: ClassVar[Any] = Server
 
     async def prepare(self, blocking: bool) -> None:
         servers = [self.servers.remote() for _ in range(SERVERS)]
@@ -73,7 +73,7 @@ class ManyToManyActorCalls(Calls):
     name = "n:n actor calls async"
     goal = 30_000
     amount = CALLERS * CALLS_OF_CLIENT
-    servers = Server
+    servers: ClassVar[Any] = Server
 
     async def prepare(self, blocking: bool) -> None:
         self._servers = [self.servers.remote() for _ in range(SERVERS)]

@@ -13,7 +13,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import asyncray
@@ -112,11 +112,20 @@ def main() -> None:
     parser.add_argument("--asyncio", action="store_true")
     parser.add_argument("--tasks", type=int, default=10_000)
     options = parser.parse_args()
+    blocking: dict[str, Callable[[], None]] = {
+        "life": life_blocking,
+        "idle": idle_blocking,
+        "queue": lambda: queue_blocking(options.tasks),
+    }
+    coroutines: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
+        "life": life,
+        "idle": idle,
+        "queue": lambda: queue(options.tasks),
+    }
     if options.blocking:
-        {"life": life_blocking, "idle": idle_blocking, "queue": lambda: queue_blocking(options.tasks)}[options.kind]()
+        blocking[options.kind]()
     else:
-        coroutine = {"life": life, "idle": idle, "queue": lambda: queue(options.tasks)}[options.kind]()
-        run(coroutine, uvloop=not options.asyncio)
+        run(coroutines[options.kind](), uvloop=not options.asyncio)
 
 
 if __name__ == "__main__":

@@ -26,8 +26,7 @@ def number_of(*values: Any) -> int:
     return len(values)
 
 
-@asyncray.remote(num_cpus=0)
-class Server:
+class Answering:
     """An actor that answers."""
 
     def small_value(self) -> bytes:
@@ -37,8 +36,10 @@ class Server:
         return b"ok"
 
 
-@asyncray.remote
-class AsyncServer:
+Server: Any = asyncray.remote(num_cpus=0)(Answering)
+
+
+class AnsweringAsync:
     """An async actor that answers."""
 
     async def small_value(self) -> bytes:
@@ -48,8 +49,10 @@ class AsyncServer:
         return b"ok"
 
 
-@asyncray.remote(num_cpus=0)
-class Client:
+AsyncServer: Any = asyncray.remote(AnsweringAsync)
+
+
+class Submitting:
     """An actor that submits tasks, and calls to servers."""
 
     def __init__(self, *servers: Any) -> None:
@@ -66,8 +69,7 @@ class Client:
         await asyncray.get([server.small_value_arg.remote(value) for server in self._servers for _ in range(count)])
 
 
-@asyncray.remote(num_cpus=0)
-class BlockingClient:
+class SubmittingBlocked:
     """The same, blocking."""
 
     def __init__(self, *servers: Any) -> None:
@@ -85,7 +87,8 @@ class BlockingClient:
 
 
 def client_class(blocking: bool) -> Any:
-    return BlockingClient if blocking else Client
+    """The remote class of clients that work like the driver."""
+    return asyncray.remote(num_cpus=0)(SubmittingBlocked if blocking else Submitting)
 
 
 @asyncray.remote

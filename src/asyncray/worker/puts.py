@@ -32,7 +32,7 @@ class Puts:
         return ref
 
     def begin(self, value: Any) -> tuple[ObjectRef, Serialized | None]:
-        """The reference; and, unless the value was small and is in place, what `finish` has yet to store. Any thread."""
+        """The reference; and what `finish` has yet to store, unless the value is small and in place. Any thread."""
         runtime = self._runtime
         if type(value) in serialization.ATOMIC:
             data = serialization.dumps(value)

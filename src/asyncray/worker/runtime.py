@@ -132,7 +132,10 @@ class Runtime:
         return self._job.information if self._job else {}
 
     async def start(self) -> None:
-        """Listens for peers, joins the node; a driver registers its job. Raises ConnectionFailed, AuthenticationError."""
+        """Listens for peers, joins the node; a driver registers its job.
+
+        Raises ConnectionFailed, AuthenticationError.
+        """
         network = self.platform.network
         self._listener = await network.listen(
             streams=self.peers.streams, unix_path=self.address[2], host=self.membership.host
