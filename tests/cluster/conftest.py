@@ -78,22 +78,27 @@ def shared_blocking_cluster(module_surroundings: Surroundings) -> Iterator[None]
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def driver_keeps_nothing(shared_cluster: None) -> AsyncIterator[None]:
-    before = asyncio.all_tasks() | {None}
+    before = kept_by_driver() | asyncio.all_tasks()
     yield
     before.add(asyncio.current_task())
+
+    def left() -> set[Any]:
+        return (kept_by_driver() | asyncio.all_tasks()) - before
+
     try:
-        await eventually(lambda: not kept_by_driver() | (asyncio.all_tasks() - before), within=SETTLE)
+        await eventually(lambda: not left(), within=SETTLE)
     except TimeoutError:
-        fail(sorted(map(repr, kept_by_driver() | (asyncio.all_tasks() - before))))
+        fail([repr(thing) for thing in left()])
 
 
 @pytest.fixture
 def blocking_driver_keeps_nothing(shared_blocking_cluster: None) -> Iterator[None]:
+    before = kept_by_driver()
     yield
     try:
-        eventually_blocking(lambda: not kept_by_driver(), within=SETTLE)
+        eventually_blocking(lambda: not kept_by_driver() - before, within=SETTLE)
     except TimeoutError:
-        fail(sorted(map(repr, kept_by_driver())))
+        fail([repr(thing) for thing in kept_by_driver() - before])
 
 
 def kept_by_driver() -> set[Any]:

@@ -5,10 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import asyncray
+from asyncray import ActorHandle
+
+from .polling import eventually
 
 
 @asyncray.remote(num_cpus=0)
@@ -31,6 +36,23 @@ class Gate:
     async def waiting(self) -> int:
         """Calls that have come and not passed."""
         return self._waiting
+
+
+@asynccontextmanager
+async def closed_gate() -> AsyncIterator[ActorHandle]:
+    """A gate that is open in the end, whatever the test has given up."""
+    gate = Gate.remote()
+    yield gate
+    await gate.open.remote()
+
+
+async def waiting_at(gate: ActorHandle, count: int) -> None:
+    """Returns when so many calls have come."""
+
+    async def have_come() -> bool:
+        return await gate.waiting.remote() == count  # type: ignore[no-any-return]
+
+    await eventually(have_come)
 
 
 @asyncray.remote

@@ -12,8 +12,7 @@ import pytest
 import asyncray
 from asyncray import ObjectRef
 
-from .gates import Gate
-from .polling import eventually
+from .gates import closed_gate, waiting_at
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("shared_cluster")]
 
@@ -32,22 +31,18 @@ def fail(text: str) -> None:
 
 
 async def test_a_reference_is_a_future_and_needs_no_task_of_its_own() -> None:
-    gate = Gate.remote()
-    refs = [gate.passed.remote(number) for number in range(50)]
-    assert all(asyncio.isfuture(ref) and asyncio.ensure_future(ref) is ref for ref in refs)
-    await eventually(lambda: _all_wait(gate, 50))
-    before = asyncio.all_tasks()
-    gathered = asyncio.gather(*refs)
-    waiter = asyncio.create_task(asyncio.wait(refs))
-    await asyncio.sleep(0)
-    assert asyncio.all_tasks() - before == {waiter}
-    await gate.open.remote()
-    assert await gathered == list(range(50))
-    await waiter
-
-
-async def _all_wait(gate: Any, count: int) -> bool:
-    return await gate.waiting.remote() == count  # type: ignore[no-any-return]
+    async with closed_gate() as gate:
+        refs = [gate.passed.remote(number) for number in range(50)]
+        assert all(asyncio.isfuture(ref) and asyncio.ensure_future(ref) is ref for ref in refs)
+        await waiting_at(gate, 50)
+        before = asyncio.all_tasks()
+        gathered = asyncio.gather(*refs)
+        waiter = asyncio.create_task(asyncio.wait(refs))
+        await asyncio.sleep(0)
+        assert asyncio.all_tasks() - before == {waiter}
+        await gate.open.remote()
+        assert await gathered == list(range(50))
+        await waiter
 
 
 async def test_each_await_gives_a_copy_of_its_own() -> None:
@@ -59,18 +54,18 @@ async def test_each_await_gives_a_copy_of_its_own() -> None:
 
 
 async def test_a_reference_is_done_when_its_value_is_here() -> None:
-    gate = Gate.remote()
-    ref = gate.passed.remote("value")
-    assert not ref.done() and not ref.cancelled()
-    with pytest.raises(asyncio.InvalidStateError):
-        ref.result()
-    with pytest.raises(asyncio.InvalidStateError):
-        ref.exception()
-    gate.open.remote()
-    assert await ref == "value"
-    assert ref.done() and not ref.cancelled()
-    assert ref.result() == "value"
-    assert ref.exception() is None
+    async with closed_gate() as gate:
+        ref = gate.passed.remote("value")
+        assert not ref.done() and not ref.cancelled()
+        with pytest.raises(asyncio.InvalidStateError):
+            ref.result()
+        with pytest.raises(asyncio.InvalidStateError):
+            ref.exception()
+        gate.open.remote()
+        assert await ref == "value"
+        assert ref.done() and not ref.cancelled()
+        assert ref.result() == "value"
+        assert ref.exception() is None
 
 
 async def test_the_exception_of_a_failed_task_can_be_asked_for() -> None:
@@ -106,17 +101,17 @@ async def test_callbacks_are_called_on_the_loop_with_the_reference() -> None:
 
 
 async def test_a_removed_callback_is_not_called() -> None:
-    gate = Gate.remote()
-    ref = gate.passed.remote()
-    called: list[ObjectRef] = []
-    ref.add_done_callback(called.append)
-    ref.add_done_callback(called.append)
-    assert ref.remove_done_callback(called.append) == 2
-    assert ref.remove_done_callback(called.append) == 0
-    gate.open.remote()
-    await ref
-    await asyncio.sleep(0)
-    assert called == []
+    async with closed_gate() as gate:
+        ref = gate.passed.remote()
+        called: list[ObjectRef] = []
+        ref.add_done_callback(called.append)
+        ref.add_done_callback(called.append)
+        assert ref.remove_done_callback(called.append) == 2
+        assert ref.remove_done_callback(called.append) == 0
+        gate.open.remote()
+        await ref
+        await asyncio.sleep(0)
+        assert called == []
 
 
 async def test_the_outcome_cannot_be_set_from_outside() -> None:
@@ -137,16 +132,16 @@ async def test_another_thread_can_wait_for_the_value() -> None:
 
 
 async def test_a_reference_of_another_loop_is_refused_as_any_future_is() -> None:
-    gate = Gate.remote()
-    ref = gate.passed.remote()
+    async with closed_gate() as gate:
+        ref = gate.passed.remote()
 
-    async def wait() -> None:
+        async def wait() -> None:
+            await ref
+
+        with pytest.raises(RuntimeError, match="different loop"):
+            await asyncio.to_thread(asyncio.run, wait())
+        gate.open.remote()
         await ref
-
-    with pytest.raises(RuntimeError, match="different loop"):
-        await asyncio.to_thread(asyncio.run, wait())
-    gate.open.remote()
-    await ref
 
 
 # ---- what asyncio does with futures
@@ -166,47 +161,47 @@ async def test_gather_raises_the_first_exception_and_can_return_all() -> None:
 
 
 async def test_wait_tells_the_done_from_the_pending() -> None:
-    gate = Gate.remote()
-    quick, held, failed = identity.remote(1), gate.passed.remote(), fail.remote("boo")
-    done, pending = await asyncio.wait([quick, held], return_when=asyncio.FIRST_COMPLETED)
-    assert (done, pending) == ({quick}, {held})
-    done, pending = await asyncio.wait([failed, held], return_when=asyncio.FIRST_EXCEPTION)
-    assert (done, pending) == ({failed}, {held})
-    assert await asyncio.wait([held], timeout=0) == (set(), {held})
-    gate.open.remote()
-    assert await asyncio.wait([quick, held, failed]) == ({quick, held, failed}, set())
+    async with closed_gate() as gate:
+        quick, held, failed = identity.remote(1), gate.passed.remote(), fail.remote("boo")
+        done, pending = await asyncio.wait([quick, held], return_when=asyncio.FIRST_COMPLETED)
+        assert (done, pending) == ({quick}, {held})
+        done, pending = await asyncio.wait([failed, held], return_when=asyncio.FIRST_EXCEPTION)
+        assert (done, pending) == ({failed}, {held})
+        assert await asyncio.wait([held], timeout=0) == (set(), {held})
+        gate.open.remote()
+        assert await asyncio.wait([quick, held, failed]) == ({quick, held, failed}, set())
 
 
 async def test_as_completed_yields_values_as_they_come() -> None:
-    gate = Gate.remote()
-    completed = asyncio.as_completed([gate.passed.remote("late"), identity.remote("early")])
-    assert await next(completed) == "early"
-    gate.open.remote()
-    assert await next(completed) == "late"
+    async with closed_gate() as gate:
+        completed = asyncio.as_completed([gate.passed.remote("late"), identity.remote("early")])
+        assert await next(completed) == "early"
+        gate.open.remote()
+        assert await next(completed) == "late"
 
 
 async def test_a_timeout_of_wait_for_leaves_the_others_at_work() -> None:
-    gate = Gate.remote()
-    kept, given_up = gate.passed.remote("kept"), gate.passed.remote("given up")
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(given_up, timeout=0.01)
-    assert given_up.cancelled()
-    with pytest.raises(asyncio.CancelledError):
-        await given_up
-    gate.open.remote()
-    assert await kept == "kept"
-    assert await identity.remote(1) == 1
+    async with closed_gate() as gate:
+        kept, given_up = gate.passed.remote("kept"), gate.passed.remote("given up")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(given_up, timeout=0.01)
+        assert given_up.cancelled()
+        with pytest.raises(asyncio.CancelledError):
+            await given_up
+        gate.open.remote()
+        assert await kept == "kept"
+        assert await identity.remote(1) == 1
 
 
 async def test_shield_keeps_the_work_going() -> None:
-    gate = Gate.remote()
-    ref = gate.passed.remote("value")
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.01):
-            await asyncio.shield(ref)
-    assert not ref.cancelled()
-    gate.open.remote()
-    assert await asyncio.shield(ref) == "value"
+    async with closed_gate() as gate:
+        ref = gate.passed.remote("value")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await asyncio.shield(ref)
+        assert not ref.cancelled()
+        gate.open.remote()
+        assert await asyncio.shield(ref) == "value"
 
 
 async def test_the_tasks_of_a_group_await_references() -> None:
@@ -219,56 +214,56 @@ async def test_the_tasks_of_a_group_await_references() -> None:
 
 
 async def test_the_first_failure_in_a_group_ends_the_waiting_of_the_others() -> None:
-    gate = Gate.remote()
-    held = gate.passed.remote()
+    async with closed_gate() as gate:
+        held = gate.passed.remote()
 
-    async def wait(ref: ObjectRef) -> None:
-        await ref
+        async def wait(ref: ObjectRef) -> None:
+            await ref
 
-    with pytest.raises(ExceptionGroup) as caught:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(wait(held))
-            group.create_task(wait(fail.remote("boo")))
-    assert [str(error) for error in caught.value.exceptions] == ["boo"]
-    assert held.cancelled()
+        with pytest.raises(ExceptionGroup) as caught:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(wait(held))
+                group.create_task(wait(fail.remote("boo")))
+        assert [str(error) for error in caught.value.exceptions] == ["boo"]
+        assert held.cancelled()
 
 
 async def test_a_timeout_ends_the_waiting() -> None:
-    gate = Gate.remote()
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.01):
-            await gate.passed.remote()
+    async with closed_gate() as gate:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await gate.passed.remote()
 
 
 async def test_cancelling_a_task_that_awaits_a_reference_works_at_once() -> None:
-    gate = Gate.remote()
-    ref = gate.passed.remote()
+    async with closed_gate() as gate:
+        ref = gate.passed.remote()
 
-    async def wait() -> None:
-        await ref
+        async def wait() -> None:
+            await ref
 
-    task = asyncio.create_task(wait())
-    await eventually(lambda: _all_wait(gate, 1))
-    task.cancel()
-    for _ in range(3):  # turns of the loop: nothing remote is waited for
-        await asyncio.sleep(0)
-    assert task.cancelled()
-    assert ref.cancelled() and ref.done()
+        task = asyncio.create_task(wait())
+        await waiting_at(gate, 1)
+        task.cancel()
+        for _ in range(3):  # turns of the loop: nothing remote is waited for
+            await asyncio.sleep(0)
+        assert task.cancelled()
+        assert ref.cancelled() and ref.done()
 
 
 async def test_several_tasks_can_await_one_reference() -> None:
-    gate = Gate.remote()
-    ref = gate.passed.remote(["value"])
+    async with closed_gate() as gate:
+        ref = gate.passed.remote(["value"])
 
-    async def wait() -> Any:
-        return await ref
+        async def wait() -> Any:
+            return await ref
 
-    tasks = [asyncio.create_task(wait()) for _ in range(10)]
-    await eventually(lambda: _all_wait(gate, 1))
-    gate.open.remote()
-    values = await asyncio.gather(*tasks)
-    assert values == [["value"]] * 10
-    assert len({id(value) for value in values}) == 10
+        tasks = [asyncio.create_task(wait()) for _ in range(10)]
+        await waiting_at(gate, 1)
+        gate.open.remote()
+        values = await asyncio.gather(*tasks)
+        assert values == [["value"]] * 10
+        assert len({id(value) for value in values}) == 10
 
 
 async def test_references_are_equal_when_they_name_the_same_object() -> None:

@@ -43,6 +43,9 @@ _log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
+_DROPS_PER_TURN = 5000
+"""A million references dropped at once must not hold up the loop: this many take about 10 ms."""
+
 
 @dataclass(frozen=True, slots=True)
 class Membership:
@@ -255,8 +258,10 @@ class Runtime:
         if dropped:
             with self.ownership_lock:
                 drop = self.ownership.drop
-                while dropped:
+                for _ in range(min(len(dropped), _DROPS_PER_TURN)):
                     drop(dropped.popleft())
+            if dropped:
+                self.schedule_turn()
             if self.ownership.effects:
                 self._apply_effects()
 
