@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -34,7 +34,6 @@ from asyncray.node.zygote import Zygote
 from asyncray.rpc.network import GrpcNetwork
 from asyncray.rpc.platform import Platform
 from asyncray.rpc.service import Service
-from asyncray.rpc.tls import TlsConfig
 from asyncray.session import SessionInfo
 from asyncray.worker import main as worker_main
 
@@ -69,6 +68,12 @@ class DaemonSettings:
     """Where the JSON of the `SessionInfo`, or of an error, is written once the daemon serves."""
     lifeline_fd: int = -1
     """When this pipe ends, so does the daemon: it belongs to one driver."""
+
+    def tls_files(self) -> tuple[str, ...]:
+        """Certificate, key, authority (may be empty), as every process of the node can open them."""
+        if not self.tls_cert:
+            return ()
+        return tuple(os.path.abspath(file) if file else "" for file in (self.tls_cert, self.tls_key, self.tls_ca))
 
 
 def run_daemon(settings: DaemonSettings, on_ready: Callable[[SessionInfo], None] | None = None) -> int:
@@ -156,8 +161,7 @@ class _Daemon:
 
     async def _start_services(self) -> None:
         settings = self._settings
-        tls = TlsConfig(settings.tls_cert, settings.tls_key, settings.tls_ca or None) if settings.tls_cert else None
-        network = GrpcNetwork(settings.token, DEFAULT, tls)
+        network = GrpcNetwork(settings.token, DEFAULT, session.tls_config(settings.tls_files()))
         platform = Platform(network)
         async with asyncio.TaskGroup() as group:
             control_target = address = settings.address
@@ -178,6 +182,7 @@ class _Daemon:
                 node_id="",
                 embedded=settings.lifeline_fd >= 0,
                 host=settings.host,
+                tls=settings.tls_files(),
             )
             if settings.role != "control":
                 info = await self._start_node(group, platform, info)
@@ -203,6 +208,7 @@ class _Daemon:
             "host": settings.host,
             "node_name": hostname,
             "token": settings.token,
+            "tls": settings.tls_files(),
             "log_dir": f"{self._directory}/logs",
         }
         assert self._zygote is not None
@@ -223,17 +229,7 @@ class _Daemon:
         )
         serving = await self._launch(group, node)
         await asyncio.wait((node.control.registered, serving), return_when=asyncio.FIRST_COMPLETED)
-        return SessionInfo(
-            directory=info.directory,
-            role=info.role,
-            pid=info.pid,
-            address=info.address,
-            control_target=info.control_target,
-            node_target=node_target,
-            node_id=node_id.hex(),
-            embedded=info.embedded,
-            host=info.host,
-        )
+        return replace(info, node_target=node_target, node_id=node_id.hex())
 
     async def _launch(self, group: asyncio.TaskGroup, service: Service) -> asyncio.Task[None]:
         """Starts a service in the group; returns once it serves. The task is its whole life."""

@@ -17,10 +17,12 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from asyncray.errors import AsyncrayError
+from asyncray.rpc.tls import TlsConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,8 @@ class SessionInfo:
     embedded: bool
     """Started by `init()` for one driver: not found by others."""
     host: str = "127.0.0.1"
+    tls: tuple[str, ...] = ()
+    """Files for TCP, in PEM: certificate, key, authority (may be empty). No TLS when there are none."""
 
     @property
     def socket_dir(self) -> str:
@@ -123,6 +127,14 @@ def find_session(address: str) -> SessionInfo | None:
         candidates = [info for info in candidates if info.address == _with_numeric_host(address)]
     candidates.sort(key=lambda info: info.role != "head")
     return candidates[0] if candidates else None
+
+
+def tls_config(files: Sequence[str]) -> TlsConfig | None:
+    """What `SessionInfo.tls` stands for."""
+    if not files:
+        return None
+    certificate, key, authority = files
+    return TlsConfig(certificate, key, authority or None)
 
 
 def process_socket(socket_dir: str, process_id: bytes) -> str:

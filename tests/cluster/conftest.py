@@ -15,7 +15,6 @@ import gc
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -24,6 +23,7 @@ import asyncray
 import asyncray.sync
 from asyncray.proto import Empty, NodeStatus, NodeStub
 from asyncray.worker import current
+from asyncray.worker.reference import Reference
 from asyncray.worker.runtime import Runtime
 
 from ..conftest import SETTLE, Surroundings, check_nothing_left, fail, marked_surroundings
@@ -54,8 +54,10 @@ def workers_can_import_test_modules() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def module_surroundings() -> Iterator[Surroundings]:
+    gc.freeze()  # `lets_go_of_all_but` need not look through what is there already
     with marked_surroundings() as surroundings:
         yield surroundings
+    gc.unfreeze()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -78,34 +80,36 @@ def shared_blocking_cluster(module_surroundings: Surroundings) -> Iterator[None]
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def driver_keeps_nothing(shared_cluster: None) -> AsyncIterator[None]:
-    before = kept_by_driver() | asyncio.all_tasks()
+    kept, tasks = references(), asyncio.all_tasks()
     yield
-    before.add(asyncio.current_task())
-
-    def left() -> set[Any]:
-        return (kept_by_driver() | asyncio.all_tasks()) - before
-
+    tasks |= {asyncio.current_task()}
     try:
-        await eventually(lambda: not left(), within=SETTLE)
+        await eventually(lambda: lets_go_of_all_but(kept) and not asyncio.all_tasks() - tasks, within=SETTLE)
     except TimeoutError:
-        fail([repr(thing) for thing in left()])
+        fail([repr(thing) for thing in (references() - kept) | (asyncio.all_tasks() - tasks)])
 
 
 @pytest.fixture
 def blocking_driver_keeps_nothing(shared_blocking_cluster: None) -> Iterator[None]:
-    before = kept_by_driver()
+    kept = references()
     yield
     try:
-        eventually_blocking(lambda: not kept_by_driver() - before, within=SETTLE)
+        eventually_blocking(lambda: lets_go_of_all_but(kept), within=SETTLE)
     except TimeoutError:
-        fail([repr(thing) for thing in kept_by_driver() - before])
+        fail([repr(reference) for reference in references() - kept])
 
 
-def kept_by_driver() -> set[Any]:
-    """The objects of which it knows."""
-    gc.collect()  # a caught exception and the frame that caught it refer to each other
-    runtime().schedule_turn()
+def references() -> set[Reference]:
+    """The objects of which this driver knows."""
     return set(runtime().ownership.references.values())
+
+
+def lets_go_of_all_but(kept: set[Reference]) -> bool:
+    if references() <= kept:
+        return True
+    gc.collect()  # an exception that was caught and the frame that caught it refer to each other
+    runtime().schedule_turn()
+    return references() <= kept
 
 
 def runtime() -> Runtime:

@@ -96,7 +96,7 @@ async def test_options_give_the_same_function_with_other_options() -> None:
 async def test_an_unknown_option_is_refused_with_the_one_that_was_meant() -> None:
     with pytest.raises(TypeError, match=r"unknown option 'num_cpu' for a remote function: did you mean 'num_cpus'\?"):
         asyncray.remote(num_cpu=1)(add.function)
-    with pytest.raises(TypeError, match="unknown option 'colour' for a remote function: there are: .*max_retries"):
+    with pytest.raises(TypeError, match=r"unknown option 'colour' for a remote function: there are: .*max_retries"):
         add.options(colour="red")
 
 

@@ -16,7 +16,7 @@ from asyncray.config import DEFAULT
 from asyncray.errors import AsyncrayError, ConnectionFailed
 from asyncray.rpc.network import GrpcNetwork
 from asyncray.rpc.platform import Platform
-from asyncray.session import SessionInfo, find_session
+from asyncray.session import SessionInfo, find_session, tls_config
 from asyncray.worker import current
 from asyncray.worker.runtime import Job, Membership, Runtime
 
@@ -99,7 +99,7 @@ class Connection:
         return runtime
 
     def _new_runtime(self, info: SessionInfo, token: str) -> Runtime:
-        platform = Platform(GrpcNetwork(token))
+        platform = Platform(GrpcNetwork(token, DEFAULT, tls_config(info.tls)))
         membership = Membership(
             node_target=info.node_target,
             control_target=info.control_target,

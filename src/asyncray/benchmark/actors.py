@@ -105,7 +105,7 @@ class AsyncActorCallsSync(ActorCallsSync):
 
 class AsyncActorCallsAsync(ActorCallsAsync):
     name = "1:1 async-actor calls async"
-    goal = 40_000
+    goal: ClassVar[float | None] = 40_000
 
     async def prepare(self, blocking: bool) -> None:
         self._server = AsyncServer.remote()

@@ -17,6 +17,7 @@ from asyncray.config import DEFAULT
 from asyncray.errors import AsyncrayError, NodeDiedError
 from asyncray.rpc.network import GrpcNetwork
 from asyncray.rpc.platform import Platform
+from asyncray.session import tls_config
 from asyncray.worker import current
 from asyncray.worker.execution import Executor
 from asyncray.worker.node_link import NodeLink
@@ -67,7 +68,7 @@ class _Worker:
             host=specification["host"],
             node_name=specification["node_name"],
         )
-        platform = Platform(GrpcNetwork(specification["token"]))
+        platform = Platform(GrpcNetwork(specification["token"], DEFAULT, tls_config(specification["tls"])))
         runtime = Runtime(platform, DEFAULT, membership, "worker", specification["process_id"], None)
         executor = runtime.executor = Executor(runtime)
         runtime.nodes.on_lost.append(lambda link, cause: self._node_lost(runtime, link, cause))
