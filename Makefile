@@ -19,6 +19,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 help:
 	@echo 'make demo      a tour of asyncray on this machine'
 	@echo 'make test      the tests; ARGS="-k arena" picks some'
+	@echo 'make chaos     workers are killed at random under load; CHAOS_SECONDS=30'
 	@echo 'make lint      formatting, lint, types, generated code'
 	@echo 'make format    rewrites the sources as the linter wants them'
 	@echo 'make proto     generates $(PROTO)'
@@ -33,6 +34,10 @@ demo: venv
 .PHONY: test
 test: venv
 	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: chaos
+chaos: venv
+	@$(BIN)/python -m pytest tests/chaos -s $(ARGS)
 
 # All four run, whichever fails.
 .PHONY: lint
