@@ -25,6 +25,7 @@ from asyncray.background_loop import BackgroundLoop
 from asyncray.errors import GetTimeoutError
 from asyncray.worker import current
 from asyncray.worker.object_ref import ObjectRef
+from asyncray.worker.objects import Countdown
 
 _T = TypeVar("_T")
 
@@ -152,12 +153,17 @@ def _await_local(refs: list[ObjectRef], timeout: float | None) -> None:
         raise RuntimeError("asyncray.sync blocks the event loop's own thread: use `await` there")
     arrived = threading.Lock()
     arrived.acquire()
-    runtime.call_soon(runtime.objects.release_when_local, missing, arrived)
-    with runtime.blocked():
-        if not arrived.acquire(timeout=-1 if timeout is None else timeout):
-            raise GetTimeoutError(
-                f"{sum(not ref.done() for ref in refs)} of {len(refs)} values were not there after {timeout} s"
-            )
+    countdown = Countdown(runtime.objects, missing, len(missing), arrived.release)
+    runtime.call_soon(countdown.start)
+    try:
+        with runtime.blocked():
+            if not arrived.acquire(timeout=-1 if timeout is None else timeout):
+                raise GetTimeoutError(
+                    f"{sum(not ref.done() for ref in refs)} of {len(refs)} values were not there after {timeout} s"
+                )
+    except BaseException:
+        runtime.call_soon(countdown.stop)
+        raise
 
 
 def _stop_background() -> None:

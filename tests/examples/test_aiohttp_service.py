@@ -58,11 +58,11 @@ async def test_work_that_takes_too_long_is_answered_in_time_and_the_service_goes
     start_service: StartService,
 ) -> None:
     async with (
-        start_service(SCRIPT, "--timeout", "0.5") as service,
+        start_service(SCRIPT, "--timeout", "0.2") as service,
         httpx.AsyncClient(base_url=service.url, timeout=30) as client,
     ):
         assert (await client.post("/wordcount", content=b"warm up")).status_code == 200
-        late = await client.post("/wordcount", content=a_text(1, 6_000_000).encode())
+        late = await client.post("/wordcount", content=a_text(1, 2_000_000).encode())
         assert (late.status_code, late.json()) == (504, {"error": "the work took too long"})
         assert (await client.get("/health")).status_code == 200
         assert await service.terminate() == 0
@@ -76,7 +76,7 @@ async def test_bad_requests_are_refused(start_service: StartService) -> None:
 
 
 async def test_a_client_that_goes_away_harms_nobody(start_service: StartService) -> None:
-    text = a_text(1, 2_000_000).encode()
+    text = a_text(1, 500_000).encode()
     async with start_service(SCRIPT) as service:
         async with httpx.AsyncClient(base_url=service.url) as hasty:
             waiting = await post_and_leave_waiting(hasty, text)
@@ -90,7 +90,7 @@ async def test_a_client_that_goes_away_harms_nobody(start_service: StartService)
 
 
 async def test_who_waits_when_it_is_terminated_gets_an_answer_first(start_service: StartService) -> None:
-    text = a_text(2, 500_000)
+    text = a_text(2, 200_000)
     async with start_service(SCRIPT) as service, httpx.AsyncClient(base_url=service.url, timeout=30) as client:
         waiting = await post_and_leave_waiting(client, text.encode())
         assert await service.terminate() == 0

@@ -54,7 +54,8 @@ async def wait(
         return parted
     try:
         async with asyncio.timeout(timeout):
-            await many[0]._runtime.all_ready(many, num_returns, fetch=fetch_local)
+            references = [ref._reference for ref in many]
+            await many[0]._runtime.objects.arrival(references, num_returns, fetch=fetch_local)
     except TimeoutError:
         pass
     return part(many, num_returns, fetch_local)

@@ -11,7 +11,7 @@ from asyncray.errors import AsyncrayError
 from asyncray.proto import ControlStub, Empty, NodeInfo, NodeStatus, NodeStub
 from asyncray.rpc.network import GrpcNetwork
 from asyncray.rpc.tls import TlsConfig
-from asyncray.session import running_sessions
+from asyncray.session import running_sessions, tls_config
 
 CALL_TIMEOUT: Final = 5.0
 """Seconds that a daemon may take to answer."""
@@ -34,8 +34,9 @@ async def gather_status(address: str, token_file: str | None, tls: TlsConfig | N
 
     Raises ConnectionFailed, AuthenticationError, AsyncrayError.
     """
-    network = GrpcNetwork(find_token(address, token_file), tls=tls)
     local = sessions_at(address)
+    known = next((tls_config(info.tls) for info in local), None)
+    network = GrpcNetwork(find_token(address, token_file), tls=tls or known)
     # On its own machine the control plane has a Unix socket, which needs no TLS.
     target = next((info.control_target for info in local if info.role != "node"), address)
     channel = await network.connect(target, timeout=CALL_TIMEOUT)

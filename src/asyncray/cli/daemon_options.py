@@ -60,6 +60,7 @@ _SHARED = (
         type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=False),
         default="INFO",
         show_default=True,
+        help="What the daemon's log tells.",
     ),
 )
 

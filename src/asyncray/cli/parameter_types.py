@@ -73,14 +73,19 @@ class Labels(click.ParamType[dict[str, str]]):
 
 
 class Address(click.ParamType[str]):
-    """`HOST:PORT` of a cluster's control plane."""
+    """`HOST:PORT` of a cluster's control plane; where it may be, `auto` for the cluster that runs here."""
 
     name = "address"
+
+    def __init__(self, *, auto: bool = False) -> None:
+        self._auto = auto
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
         return "HOST:PORT"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if self._auto and value == "auto":
+            return "auto"
         host, _, port = str(value).rpartition(":")
         if not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
             self.fail(f"{value!r} is not HOST:PORT", param, ctx)

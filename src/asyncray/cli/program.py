@@ -47,6 +47,9 @@ class Program(click.Group):
             return FAILED
         except AsyncrayError as error:
             return _complain(str(error), FAILED)
+        except OSError as error:
+            place = f"{error.filename}: " if error.filename else ""
+            return _complain(f"{place}{error.strerror or error}", FAILED)
         return result if isinstance(result, int) else 0
 
 

@@ -10,7 +10,8 @@ from asyncray.cli.parameter_types import Address
 @click.command()
 @click.option(
     "--address",
-    type=Address(),
+    type=Address(auto=True),
+    default="auto",
     envvar="ASYNCRAY_ADDRESS",
     help="The cluster to ask.  [default: ASYNCRAY_ADDRESS, or the one that runs here]",
 )
@@ -31,7 +32,7 @@ from asyncray.cli.parameter_types import Address
 @click.option("--tls-cert", type=click.Path(exists=True, dir_okay=False), help="Certificate to show, if they ask.")
 @click.option("--tls-key", type=click.Path(exists=True, dir_okay=False), help="Its key.")
 def status(
-    address: str | None,
+    address: str,
     form: str,
     token_file: str | None,
     tls_ca: str | None,
@@ -50,7 +51,7 @@ def status(
     if (tls_cert is None) != (tls_key is None):
         raise click.UsageError("--tls-cert and --tls-key go together")
     tls = TlsConfig(tls_cert, tls_key, tls_ca) if tls_ca or tls_cert else None
-    found = asyncio.run(gather_status(address or running_cluster(), token_file, tls))
+    found = asyncio.run(gather_status(running_cluster() if address == "auto" else address, token_file, tls))
     if form != "table":
         print_data(asdict(found), form)
         return

@@ -24,7 +24,7 @@ _CLOCK_ERROR: Final = 1.0
 
 
 @click.command()
-@click.option("--address", type=Address(), envvar="ASYNCRAY_ADDRESS", help="Only the daemons of that cluster.")
+@click.option("--address", type=Address(), help="Only the daemons of that cluster.")
 @click.option("--all", "everything", is_flag=True, help="Clusters of single programs too, which init() has started.")
 @click.option("--grace", type=click.FloatRange(min=0), default=GRACE, show_default=True, help="Seconds until SIGKILL.")
 def stop(address: str | None, everything: bool, grace: float) -> int:

@@ -18,7 +18,7 @@ _TEXT = frozenset({"file", "module", "name", "reason"})
 def describe(root: Path, tree: Package) -> str:
     """One line about what is going to be indexed."""
     sizes = [file.size for file in tree.all_files()]
-    return f"{len(sizes):,} files ({sum(sizes) / 1e6:.1f} MB) in {tree.count():,} directories of {escape(str(root))}"
+    return f"{len(sizes):,} files ({sum(sizes) / 1e6:.1f} MB), packages: {tree.count():,}, below {escape(str(root))}"
 
 
 def tables(index: Index, rows: int) -> Iterator[Table]:

@@ -102,6 +102,8 @@ class Http2Connection(H2Protocol):
         self.streams: dict[int, Http2Stream] = {}
         self.writable = False
         self.closed = False
+        self.acknowledge_after = config.http2_window // _CONCURRENT_STREAMS
+        """Received bytes that a stream saves up: all streams together keep less than the connection's window."""
         self.tls = tls
         self.local_address = ""
         self.remote = target

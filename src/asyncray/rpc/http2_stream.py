@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from h2.errors import ErrorCodes
 
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from asyncray.rpc.http2_connection import Http2Connection
 
 Headers = list[tuple[str, str]]
-
-_ACKNOWLEDGE_AFTER: Final = 64 << 10
-"""Received bytes are acknowledged in portions of this size, which costs nothing against a window of 64 MiB."""
 
 
 class Http2Stream(ABC):
@@ -122,7 +119,7 @@ class Http2Stream(ABC):
         self._connection_window.current_window_size -= size
         self._stream_window.current_window_size -= size
         self._unacknowledged += size
-        if self._unacknowledged >= _ACKNOWLEDGE_AFTER:
+        if self._unacknowledged >= self.connection.acknowledge_after:
             self._acknowledge()
         self.on_data(data)
         return True

@@ -29,7 +29,18 @@ _FATE_WAIT = 5.0
 class ActorLane:
     """The calls of this process to one actor, in the order in which they were submitted."""
 
-    __slots__ = ("_client", "actor_id", "error", "in_flight", "lifetime", "link", "queue", "state", "unresolved")
+    __slots__ = (
+        "_client",
+        "actor_id",
+        "creation",
+        "error",
+        "in_flight",
+        "lifetime",
+        "link",
+        "queue",
+        "state",
+        "unresolved",
+    )
 
     def __init__(self, client: ActorClient, actor_id: bytes, lifetime: Reference) -> None:
         self._client = client
@@ -37,6 +48,8 @@ class ActorLane:
         self.lifetime = lifetime
         """The reference that all handles share; held while calls are pending."""
         self.state = "PENDING"
+        self.creation: PendingTask | None = None
+        """The constructor, until it has returned, where this process creates the actor."""
         self.error: bytes | None = None
         self.link: PeerLink | None = None
         self.queue: deque[PendingTask] = deque()
@@ -65,6 +78,7 @@ class ActorClient:
     def create(self, specification: ActorSpec, creation: PendingTask) -> ActorLane:
         """Registers an actor; `creation` is its constructor, which returns the lifetime reference. Loop thread only."""
         lane = self.lane(specification.actor_id, creation.return_references()[0])
+        lane.creation = creation
         self._runtime.spawn(self._register(lane, specification, creation), name=f"create {specification.class_name}")
         return lane
 
@@ -160,7 +174,9 @@ class ActorClient:
     def forget(self, lifetime: Reference) -> None:
         """The last reference of this process (owner: of all) to an actor's handle is gone."""
         actor_id = lifetime.id[:16]
-        if self.lanes.pop(actor_id, None) is not None and lifetime.owner is None:
+        lane = self.lanes.pop(actor_id, None)
+        if lane is not None and lifetime.owner is None:
+            self._created(lane)
             self._runtime.control.send(messages.ACTOR_RELEASED, actor_id)
 
     async def kill(self, actor_id: bytes, cause: str) -> None:
@@ -177,6 +193,7 @@ class ActorClient:
         elif state == "ALIVE" and address is not None:
             lane.state = state
             lane.link = self._runtime.peers.link(address)
+            self._created(lane)
             if lane.lifetime.owner is None and lane.lifetime.state == 0:
                 self._runtime.objects.resolve(lane.lifetime, INLINE, serialization.dumps(None))
             self._pump(lane)
@@ -186,6 +203,7 @@ class ActorClient:
             return
         lane.state, lane.link = "DEAD", None
         lane.error = error or serialization.dumps_error(ActorDiedError("the actor has ended"))
+        self._created(lane)
         if lane.lifetime.state == 0:
             self._runtime.objects.resolve(lane.lifetime, messages.ERROR, lane.error)
         pending = [*lane.in_flight.values(), *lane.queue]
@@ -196,6 +214,12 @@ class ActorClient:
             self._fail(lane, task)
         if pending:
             self.rest(lane)
+
+    def _created(self, lane: ActorLane) -> None:
+        """The constructor has returned, or never will: it needs its arguments no more."""
+        creation, lane.creation = lane.creation, None
+        if creation is not None:
+            self._runtime.submitter.let_go(creation)
 
     def _fail(self, lane: ActorLane, task: PendingTask) -> None:
         self._runtime.submitter.in_flight.pop(task.id, None)

@@ -36,6 +36,20 @@ class Blocking:
         finally:
             self._runtime.call_soon(self._end)
 
+    @contextmanager
+    def awaiting(self) -> Iterator[None]:
+        """For the time in which the current coroutine waits: counts if it is a task's. Loop thread only."""
+        task = current_task.get()
+        if task is None or task is not self._coroutine_task:
+            yield
+            return
+        self._coroutine_waits += 1
+        self._begin()
+        try:
+            yield
+        finally:
+            self._resume(task)
+
     def waits_for(self, reference: Reference) -> None:
         """The current coroutine awaits a value that is not here: counts if it is a task's. Loop thread only."""
         task = current_task.get()

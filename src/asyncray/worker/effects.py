@@ -18,12 +18,11 @@ class Send:
 
 @dataclass(slots=True)
 class Free:
-    """Nobody can reach the value of this owned object: drop it, here and in the stores.
-
-    The record is gone too, unless `reference.lineage`: then a `Forgotten` follows one day.
-    """
+    """Nobody can reach the value of this owned object: drop it, here and in the stores."""
 
     reference: Reference
+    forgotten: bool = True
+    """The record is gone too. If lineage still needs it: a `Forgotten` follows one day, or the value is made again."""
 
 
 @dataclass(slots=True)
@@ -31,6 +30,8 @@ class Released:
     """This process has no more use for this borrowed object: drop what is cached of it."""
 
     reference: Reference
+    forgotten: bool = True
+    """As in `Free`."""
 
 
 @dataclass(slots=True)

@@ -106,7 +106,7 @@ class ObjectRef:
         """Has the loop call `callback(ref)` when the value is here. Starts the fetch."""
         if self.done():
             self._runtime.loop.call_soon(callback, self, context=context)
-        elif self._callbacks:
+        elif self._callbacks is not None:
             self._callbacks.append((callback, context))  # type: ignore[union-attr]
         else:
             self._callbacks = [(callback, context)]
@@ -119,7 +119,11 @@ class ObjectRef:
             return 0
         kept = [entry for entry in self._callbacks if entry[0] != callback]
         removed = len(self._callbacks) - len(kept)
-        self._callbacks[:] = kept
+        if kept:
+            self._callbacks = kept
+        else:  # else what waits for the value would keep this reference alive
+            self._callbacks = None
+            self._runtime.objects.unwatch(self._reference, self._wake)
         return removed
 
     def cancel(self, msg: Any = None) -> bool:
@@ -130,6 +134,13 @@ class ObjectRef:
         self._schedule(callbacks)
         self._runtime.cancel(self._reference)
         return True
+
+    # What `asyncio.gather` uses of a future besides its documented methods.
+
+    _cancel_message = None
+
+    def _make_cancelled_error(self) -> asyncio.CancelledError:
+        return asyncio.CancelledError()
 
     def set_result(self, result: Any) -> NoReturn:
         raise RuntimeError("the result of an ObjectRef comes from the cluster")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -50,6 +49,43 @@ class Location:
 
     def pack(self) -> list[Any]:
         return [self.node_id, self.node_address, self.size]
+
+
+class Countdown:
+    """Calls back, once, when `count` of the references have a value. Stop it: values that never come would keep it."""
+
+    __slots__ = ("_callback", "_fetch", "_objects", "_references", "_remaining")
+
+    def __init__(
+        self,
+        objects: Objects,
+        references: Sequence[Reference],
+        count: int,
+        callback: Callable[[], object],
+        *,
+        fetch: bool = True,
+    ) -> None:
+        self._objects = objects
+        self._references = references
+        self._remaining = count
+        self._callback = callback
+        self._fetch = fetch
+
+    def start(self) -> None:
+        """Loop thread only."""
+        wait = self._objects.watch if self._fetch else self._objects.observe
+        for reference in self._references:
+            wait(reference, self._one)
+
+    def stop(self) -> None:
+        """Loop thread only."""
+        for reference in self._references:
+            self._objects.unwatch(reference, self._one)
+
+    def _one(self, _: Reference) -> None:
+        self._remaining -= 1
+        if not self._remaining:
+            self._callback()
 
 
 class Objects:
@@ -131,38 +167,37 @@ class Objects:
         else:
             callback(reference)
 
+    def unwatch(self, reference: Reference, callback: Waiter) -> None:
+        """Takes back one `watch` or `observe` that has not called back yet; does nothing when there is none."""
+        waiters = reference.waiters
+        if reference.state == STORED:
+            waiters = reference.value.waiting
+        for waiter in waiters or ():
+            if waiter == callback or (type(waiter) is Observer and waiter.callback == callback):
+                waiters.remove(waiter)
+                return
+
     async def all_local(self, references: Sequence[Reference]) -> None:
         """Returns when every value is here. Cancelling it disturbs nobody else."""
         missing = [reference for reference in references if not self.is_local(reference)]
-        if not missing:
-            return
-        remaining = len(missing)
+        if missing:
+            await self.arrival(missing, len(missing), fetch=True)
+
+    async def arrival(self, references: Sequence[Reference], count: int, *, fetch: bool) -> None:
+        """Returns when `count` of the references have a value (with `fetch`: here). Any of them may be repeated."""
         arrived = self._runtime.loop.create_future()
 
-        def one(_: Reference) -> None:
-            nonlocal remaining
-            remaining -= 1
-            if not remaining and not arrived.done():
+        def settle() -> None:
+            if not arrived.done():
                 arrived.set_result(None)
 
-        for reference in missing:
-            self.watch(reference, one)
-            if self._runtime.executor is not None:
-                self._runtime.executor.blocking.waits_for(reference)
-        await arrived
-
-    def release_when_local(self, references: Sequence[Reference], lock: threading.Lock) -> None:
-        """Releases `lock`, on which another thread waits, when every value is here. Loop thread only."""
-        remaining = len(references)
-
-        def one(_: Reference) -> None:
-            nonlocal remaining
-            remaining -= 1
-            if not remaining:
-                lock.release()
-
-        for reference in references:
-            self.watch(reference, one)
+        countdown = Countdown(self, references, count, settle, fetch=fetch)
+        countdown.start()
+        try:
+            with self._runtime.awaiting():
+                await arrived
+        finally:
+            countdown.stop()
 
     # ------------------------------------------------------------------ outcomes
 

@@ -31,27 +31,13 @@ Cycles of objects that contain each other are not collected while their owners l
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from asyncray import messages
 from asyncray.messages import Address
 from asyncray.worker.effects import Effect, Forgotten, Free, Gone, OwnerDied, Released, ReplyReady, Send
 from asyncray.worker.reference import Confirmation, Execution, Reference, ReferenceTable
-
-
-@dataclass(slots=True)
-class _Peer:
-    """What ties this process to another one."""
-
-    address: Address | None = None
-    borrowed: set[Reference] = field(default_factory=set)
-    """Owned by it, borrowed here."""
-    lent: set[Reference] = field(default_factory=set)
-    """Owned here, borrowed by it."""
-    results: dict[bytes, list[tuple[Reference, ...]]] = field(default_factory=dict)
-    """By task id: what the results sent to it contain, until it confirms. A repeated task has several."""
-
+from asyncray.worker.ties import Ties, UnconfirmedResults
 
 _LOST_REMEMBERED = 10_000
 """How many dead processes to remember: long enough to outlive what they sent before they died."""
@@ -65,7 +51,7 @@ class Ownership:
         self.references = ReferenceTable(process_id)
         """Without the dead ones (owner died, gone), though `ObjectRef`s may still point to them."""
         self.effects: list[Effect] = []
-        self._peers: dict[bytes, _Peer] = {}
+        self.ties: dict[bytes, Ties] = {}
         self._lost: dict[bytes, None] = {}
         self._sequence = 0
 
@@ -185,7 +171,9 @@ class Ownership:
             return
         for inner in inners:
             inner.local += 1
-        self._peer(caller).results.setdefault(task_id, []).append(tuple(inners))
+        result = self._ties(caller).results.setdefault(task_id, UnconfirmedResults())
+        result.outstanding += 1
+        result.inners.extend(inners)
 
     # ---- results that arrive here
 
@@ -195,21 +183,26 @@ class Ownership:
         worker: Address,
         returns: Iterable[tuple[Reference | None, Sequence[Sequence[Any]] | None]],
     ) -> None:
-        """A result of `worker` contains references: of each return, its record and its *contained* field.
+        """A result of `worker` may contain references: of each return, its record and its *contained* field.
 
-        The record may be None, or freed meanwhile. Once for each result, wanted or not, so that the worker gets its
-        CONFIRM; before `release_task` of the arguments, so that what is returned as it came is not borrowed anew.
+        Each result, wanted or not, is told here once, so that the worker gets one CONFIRM for each that contains
+        references; the record may be None, or freed meanwhile. To be called before `release_task` of the arguments,
+        so that what is returned as it came is not borrowed anew.
         """
         confirmation = Confirmation(task_id, worker)
         confirmation.pending = 1
+        owed = False
         for outer, contained in returns:
+            owed = owed or bool(contained)
             if contained and outer is not None and outer.in_use:
                 # The values of an earlier run may be on their way to borrowers, so what they contain stays as well.
                 inners = [self.borrow(id, owner, confirmation) for id, owner in contained]
                 self.put_contains(outer, inners)
                 for inner in inners:
                     self.drop(inner)
-        self._settle_pending(confirmation)
+        confirmation.pending -= 1
+        if owed and not confirmation.pending:
+            self._confirm(confirmation)
 
     # ---- messages
 
@@ -223,7 +216,7 @@ class Ownership:
                 reference.borrowers = {process_id}
             else:
                 reference.borrowers.add(process_id)
-            self._peer(process_id).lent.add(reference)
+            self._ties(process_id).lent.add(reference)
         self.effects.append(Send(sender, (messages.BORROW_ACK, id, sequence, reference is not None)))
 
     def on_borrow_ack(self, sender: Address, id: bytes, sequence: int, alive: bool) -> None:
@@ -244,21 +237,23 @@ class Ownership:
         if reference is None or reference.borrowers is None or process_id not in reference.borrowers:
             return
         reference.borrowers.remove(process_id)
-        peer = self._peers[process_id]
-        peer.lent.remove(reference)
-        self._forget_idle_peer(process_id, peer)
+        ties = self.ties[process_id]
+        ties.lent.remove(reference)
+        self._forget_idle(process_id, ties)
         if not reference.in_use:
             self._discard([reference])
 
     def on_confirm(self, sender: Address, task_id: bytes) -> None:
-        peer = self._peers.get(sender[0])
-        if peer is None or task_id not in peer.results:
+        ties = self.ties.get(sender[0])
+        if ties is None or task_id not in ties.results:
             return
-        inners = peer.results[task_id].pop(0)
-        if not peer.results[task_id]:
-            del peer.results[task_id]
-            self._forget_idle_peer(sender[0], peer)
-        for inner in inners:
+        result = ties.results[task_id]
+        result.outstanding -= 1
+        if result.outstanding:
+            return
+        del ties.results[task_id]
+        self._forget_idle(sender[0], ties)
+        for inner in result.inners:
             self.drop(inner)
 
     # ---- processes
@@ -272,25 +267,24 @@ class Ownership:
         self._lost[process_id] = None
         if len(self._lost) > _LOST_REMEMBERED:
             del self._lost[next(iter(self._lost))]
-        peer = self._peers.pop(process_id, None)
-        if peer is None:
+        ties = self.ties.pop(process_id, None)
+        if ties is None:
             return
         unused: list[Reference] = []
-        for reference in peer.borrowed:
+        for reference in ties.borrowed:
             reference.sequence = 0
             self.references.remove(reference)
             self._settle(reference, unused)
             self.effects.append(OwnerDied(reference))
-        for reference in peer.lent:
+        for reference in ties.lent:
             assert reference.borrowers is not None
             reference.borrowers.discard(process_id)
             if not reference.in_use:
                 unused.append(reference)
         self._discard(unused)
-        for results in peer.results.values():
-            for inners in results:
-                for inner in inners:
-                    self.drop(inner)
+        for result in ties.results.values():
+            for inner in result.inners:
+                self.drop(inner)
 
     def process_connected(self, process_id: bytes) -> None:
         """A new connection with the process: heed it again if it was thought lost."""
@@ -298,15 +292,15 @@ class Ownership:
 
     # ---- within
 
-    def _peer(self, process_id: bytes) -> _Peer:
-        peer = self._peers.get(process_id)
-        if peer is None:
-            peer = self._peers[process_id] = _Peer()
-        return peer
+    def _ties(self, process_id: bytes) -> Ties:
+        ties = self.ties.get(process_id)
+        if ties is None:
+            ties = self.ties[process_id] = Ties()
+        return ties
 
-    def _forget_idle_peer(self, process_id: bytes, peer: _Peer) -> None:
-        if not (peer.borrowed or peer.lent or peer.results):
-            del self._peers[process_id]
+    def _forget_idle(self, process_id: bytes, ties: Ties) -> None:
+        if not (ties.borrowed or ties.lent or ties.results):
+            del self.ties[process_id]
 
     def _announce(self, reference: Reference, source: Reference | Execution | None) -> None:
         """Tell the owner that this process borrows the object."""
@@ -316,15 +310,15 @@ class Ownership:
             self.references.remove(reference)
             self.effects.append(OwnerDied(reference))
             return
-        peer = self._peer(owner[0])
-        if peer.address is None:
-            peer.address = owner
-        reference.owner = peer.address  # one list per process, instead of one per reference
-        peer.borrowed.add(reference)
+        ties = self._ties(owner[0])
+        if ties.address is None:
+            ties.address = owner
+        reference.owner = ties.address  # one list per process, instead of one per reference
+        ties.borrowed.add(reference)
         self._sequence += 1
         reference.sequence = self._sequence
         reference.sources = []
-        self.effects.append(Send(peer.address, (messages.BORROW, reference.id, self._sequence)))
+        self.effects.append(Send(ties.address, (messages.BORROW, reference.id, self._sequence)))
         self._wait(reference, source)
 
     def _wait(self, reference: Reference, source: Reference | Execution | None) -> None:
@@ -357,19 +351,22 @@ class Ownership:
         if source.pending:
             return
         if isinstance(source, Confirmation):
-            if source.process_id not in self._lost:
-                self.effects.append(Send(source.worker, (messages.CONFIRM, source.task_id)))
+            self._confirm(source)
         elif source.replying:
             source.replying = False
             self.effects.append(ReplyReady(source))
+
+    def _confirm(self, confirmation: Confirmation) -> None:
+        if confirmation.process_id not in self._lost:
+            self.effects.append(Send(confirmation.worker, (messages.CONFIRM, confirmation.task_id)))
 
     def _end_borrow(self, reference: Reference) -> None:
         assert reference.owner is not None
         reference.sequence = 0
         process_id = reference.owner[0]
-        peer = self._peers[process_id]
-        peer.borrowed.remove(reference)
-        self._forget_idle_peer(process_id, peer)
+        ties = self.ties[process_id]
+        ties.borrowed.remove(reference)
+        self._forget_idle(process_id, ties)
 
     def _discard(self, unused: list[Reference]) -> None:
         """Records without a count: free or release them, and what was kept only by them. Chains may be long."""
@@ -379,7 +376,7 @@ class Ownership:
                 known = self.references.knows(reference) if reference.lineage else self.references.remove(reference)
                 if not known:
                     continue  # it was gone when it was deserialised: there is no value
-                self.effects.append(Free(reference))
+                self.effects.append(Free(reference, not reference.lineage))
                 if reference.contains is not None:
                     inners, reference.contains = reference.contains, None
                     for inner in inners:
@@ -393,4 +390,4 @@ class Ownership:
                     self._settle(reference, unused)
                 if not reference.lineage:
                     self.references.remove(reference)
-                self.effects.append(Released(reference))
+                self.effects.append(Released(reference, not reference.lineage))

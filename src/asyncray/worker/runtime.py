@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -355,24 +355,6 @@ class Runtime:
 
     # ------------------------------------------------------------------- waiting
 
-    async def all_ready(self, refs: Sequence[ObjectRef], count: int, *, fetch: bool) -> None:
-        """Returns when `count` of the references have a value (with `fetch`: here). Any of them may be repeated."""
-        done = self.loop.create_future()
-        ready = 0
-
-        def one(_: Reference) -> None:
-            nonlocal ready
-            ready += 1
-            if ready >= count and not done.done():
-                done.set_result(None)
-
-        wait = self.objects.watch if fetch else self.objects.observe
-        for ref in refs:
-            wait(ref._reference, one)
-            if self.executor is not None and not ref._reference.state:
-                self.executor.blocking.waits_for(ref._reference)
-        await done
-
     def run_blocking(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
         """Runs a coroutine on the loop for another thread, which waits. A task that does so counts as blocked."""
         if self.on_loop():
@@ -389,6 +371,10 @@ class Runtime:
     def blocked(self) -> AbstractContextManager[None]:
         """While the calling thread waits for an object: in a worker, its task counts as blocked."""
         return contextlib.nullcontext() if self.executor is None else self.executor.blocking.blocked()
+
+    def awaiting(self) -> AbstractContextManager[None]:
+        """The same while the current coroutine waits for an object. Loop thread only."""
+        return contextlib.nullcontext() if self.executor is None else self.executor.blocking.awaiting()
 
     def log_flush(self) -> None:
         for stream in (sys.stdout, sys.stderr):

@@ -172,7 +172,7 @@ class Submitter:
             for task in pipeline.queue:
                 if task.returns is reference:
                     pipeline.queue.remove(task)
-                    self._finish(task)
+                    self.let_go(task)
                     return
 
     # ------------------------------------------------- what the pipelines ask for
@@ -254,7 +254,7 @@ class Submitter:
                 if reference.state == PENDING:
                     objects.resolve(reference, ERROR, returns[0])
         if task.held:
-            self._finish(task)
+            self.let_go(task)
 
     def _accept(self, link: PeerLink, task: PendingTask, returns: list[Any]) -> None:
         """The general form of results: several, stored ones, ones that contain references."""
@@ -292,9 +292,9 @@ class Submitter:
         for reference in task.return_references():
             if reference.state == PENDING:
                 self._runtime.objects.resolve(reference, ERROR, value)
-        self._finish(task)
+        self.let_go(task)
 
-    def _finish(self, task: PendingTask) -> None:
+    def let_go(self, task: PendingTask) -> None:
         """Lets go of what the task held."""
         held, task.held = task.held, None
         if held:

@@ -195,10 +195,13 @@ class Process:
             self.on_lost(sender.id)
 
     def on_result(self, sender: Process, task_id: bytes, returns: Any, ways: Ways) -> None:
-        sender.results = [result for result in sender.results if (result.task_id, result.caller) != (task_id, self.id)]
+        for result in sender.results:
+            if (result.task_id, result.caller) == (task_id, self.id):
+                sender.results.remove(result)
+                break
         task = self.tasks.get(task_id)
         if task is None or task.worker != sender.id:
-            self.ownership.result_contains(task_id, sender.address(), [])
+            self.ownership.result_contains(task_id, sender.address(), [(None, contained) for contained in returns])
             return
         outers = [outer if outer.in_use else None for outer in task.returns]
         self.ownership.result_contains(task_id, sender.address(), zip(outers, returns, strict=True))
@@ -261,9 +264,9 @@ class Process:
                 match effect:
                     case Send(address, body):
                         self.world.send(self, address[0], body)
-                    case Free(reference):
+                    case Free(reference, forgotten):
                         self.world.note_freed(self.key(reference))
-                        if not reference.lineage:
+                        if forgotten:
                             self.forget(reference)
                     case Forgotten(reference):
                         self.forget(reference)

@@ -68,9 +68,13 @@ class Program:
 
     def put(self) -> None:
         process = self._process()
+        self._put(process, self._some(self._reachable(process), 3))
+
+    def _put(self, process: Process, inners: list[Reference]) -> Reference:
         process.puts += 1
-        inners = self._some(self._reachable(process), 3)
-        process.variables.append(process.put(put_id(process.id, process.puts), inners))
+        reference = process.put(put_id(process.id, process.puts), inners)
+        process.variables.append(reference)
+        return reference
 
     def submit(self) -> None:
         process, arguments = self._process(), list[Reference]()
@@ -84,18 +88,38 @@ class Program:
         reachable = self._reachable(process)
         arguments += self._some(reachable)
         inlined = self._some([r for r in reachable if r.owner is None and self.world.inside(process, r)], 1)
+        self._submit(process, self.choose(workers), arguments, inlined, self.choose((1, 1, 2)))
+
+    def _submit(
+        self, process: Process, worker: Process, arguments: list[Reference], inlined: list[Reference], returns: int
+    ) -> None:
         self.tasks += 1
         task_id = self.tasks.to_bytes(16, "big")
-        returns = [process.ownership.own(return_id(task_id, index)) for index in range(self.choose((1, 1, 2)))]
-        task = Task(task_id, arguments, inlined, returns, len(returns))
-        for reference in returns:
+        made = [process.ownership.own(return_id(task_id, index)) for index in range(returns)]
+        task = Task(task_id, arguments, inlined, made, returns)
+        for reference in made:
             reference.value = task
             self.world.created.add(process.key(reference))
         for reference in task.held():
             process.ownership.hold_lineage(reference)
-        process.submit(task, self.choose(workers).id)
-        process.variables += returns
+        process.submit(task, worker.id)
+        process.variables += made
         self.finished.append((process, task))
+
+    def share(self) -> None:
+        """An object becomes known to another process, which keeps it."""
+        process = self._process()
+        if workers := [p for p in self.world.workers_for(process) if p.alive]:
+            worker = self.choose(workers)
+            self._submit(process, worker, [self._put(process, [])], [], 1)
+            while (process.id, worker.id) in self.world.channels:
+                self.world.deliver((process.id, worker.id))
+                self.world.settle()
+            worker.start(len(worker.received) - 1)
+            running = worker.running[-1]
+            worker.variables += running.variables
+            running.variables = []
+            worker.finish(running, [[]])
 
     def submit_again(self) -> None:
         """As if the value had been lost."""

@@ -262,7 +262,7 @@ class World:
             ownership = process.ownership
             assert not ownership.references, f"{process} still knows {list(ownership.references.values())}"
             assert not ownership.references.shadowed, f"{process} still knows {ownership.references.shadowed}"
-            assert not ownership._peers, f"{process} is still tied to {ownership._peers}"
+            assert not ownership.ties, f"{process} is still tied to {ownership.ties}"
             assert not (process.running or process.tasks or process.fetches or process.asked or process.results)
         leaked = {key for key in self.created if self.processes[key[1]].alive} - self.freed
         assert not leaked, f"never freed: {leaked}"
