@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -78,7 +80,7 @@ async def test_a_timeout_of_get_leaves_the_work_alone() -> None:
     async with closed_gate() as gate:
         held, done = gate.passed.remote("value"), identity.remote(1)
         await done
-        with pytest.raises(GetTimeoutError, match="1 of 2 values were not there after 0.01 s"):
+        with pytest.raises(GetTimeoutError, match=r"1 of 2 values were not there after 0\.01 s"):
             await asyncray.get([held, done], timeout=0.01)
         with pytest.raises(TimeoutError):
             await asyncray.get(held, timeout=0)
@@ -184,15 +186,22 @@ async def test_wait_refuses_what_is_no_list_of_references() -> None:
 # ---- cancel
 
 
-async def test_a_task_that_waits_for_its_turn_can_be_withdrawn() -> None:
+async def test_a_task_that_waits_for_its_turn_can_be_withdrawn(tmp_path: Path) -> None:
+    @asyncray.remote
+    def note(_: Any, path: Path) -> None:
+        path.touch()
+
     async with closed_gate() as gate:
-        ref = fail.remote(gate.passed.remote())
-        await waiting_at(gate, 1)
-        await asyncray.cancel(ref)
-        assert ref.cancelled()
+        kept, withdrawn = (note.remote(gate.passed.remote(), tmp_path / name) for name in ("kept", "withdrawn"))
+        await waiting_at(gate, 2)
+        await asyncray.cancel(withdrawn)
+        assert withdrawn.cancelled()
         with pytest.raises(asyncio.CancelledError):
-            await ref
-    assert await identity.remote(1) == 1
+            await withdrawn
+        await gate.open.remote()
+        await kept
+        await note.remote(None, tmp_path / "last")
+    assert sorted(os.listdir(tmp_path)) == ["kept", "last"]
 
 
 async def test_cancelling_what_is_done_changes_nothing() -> None:
@@ -201,7 +210,7 @@ async def test_cancelling_what_is_done_changes_nothing() -> None:
     await asyncray.cancel(ref)
     assert await ref == 1
     assert not ref.cancelled()
-    with pytest.raises(TypeError, match="cancel.. takes an ObjectRef, got int"):
+    with pytest.raises(TypeError, match=r"cancel\(\) takes an ObjectRef, got int"):
         await asyncray.cancel(1)  # type: ignore[arg-type]
 
 

@@ -111,7 +111,7 @@ def test_modules_beside_the_program_are_imported_by_workers(tmp_path: Path) -> N
 
 
 def test_what_is_typed_into_an_interpreter_or_a_notebook_works_and_can_be_redefined(tmp_path: Path) -> None:
-    text = '''
+    text = """
         cells = [
             "import asyncray.sync as ray; ray.init(num_cpus=2)",
             "offset = 1",
@@ -129,7 +129,7 @@ def test_what_is_typed_into_an_interpreter_or_a_notebook_works_and_can_be_redefi
         namespace = {"__name__": "__main__"}
         for cell in cells:
             exec(compile(cell, "<cell>", "exec"), namespace)
-    '''
+    """
     assert run_program(tmp_path, text) == "2\n11\n3 True\n"
 
 
@@ -156,12 +156,13 @@ def test_functions_close_over_references_and_handles(tmp_path: Path) -> None:
                 async def work(name):
                     return len(await big) + await notes.add.remote(name)
 
+                assert await work.remote("a") == 1000001
                 del big, notes
-                print(sorted(await asyncio.gather(*(work.remote(name) for name in "abc"))))
+                print(sorted(await asyncio.gather(*(work.remote(name) for name in "bcd"))))
 
         asyncio.run(main())
     """
-    assert run_program(tmp_path, text) == "[1000001, 1000002, 1000003]\n"
+    assert run_program(tmp_path, text) == "[1000002, 1000003, 1000004]\n"
 
 
 def test_the_first_remote_call_on_a_loop_starts_a_cluster(tmp_path: Path) -> None:
@@ -265,7 +266,8 @@ def test_output_of_workers_appears_with_their_names_and_pids(tmp_path: Path) -> 
         with ray.init(num_cpus=1):
             ray.get(speak.remote())
             speaker = Speaker.remote()
-            ray.get([speaker.speak.remote(), speaker.sing.remote()])
+            ray.get(speaker.speak.remote())
+            ray.get(speaker.sing.remote())
     """
     done = finish_program(tmp_path, text)
     assert done.returncode == 0, done.stderr
@@ -274,8 +276,8 @@ def test_output_of_workers_appears_with_their_names_and_pids(tmp_path: Path) -> 
         "(speak pid=N) two",
         "(speak pid=N) three four",
         "(Speaker.__init__ pid=N) made",
-        "(speak pid=N) spoken",
-        "(sing pid=N) sung",
+        "(Speaker.speak pid=N) spoken",
+        "(Speaker.sing pid=N) sung",
     ]
     assert re.fullmatch(r"\(speak pid=\d+\) a complaint\n", done.stderr)
 

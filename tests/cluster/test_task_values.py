@@ -57,7 +57,9 @@ async def test_a_value_of_any_size_is_passed_and_returned(size: int) -> None:
 
 async def test_large_arguments_and_references_mix() -> None:
     small, large = await asyncray.put(b"123"), await asyncray.put(bytes(MEGABYTE))
-    ref = length.remote(small, bytes(MEGABYTE), large, large, a=small, b=bytes(200_000), c=large, d=zeros.remote(200_000))
+    ref = length.remote(
+        small, bytes(MEGABYTE), large, large, a=small, b=bytes(200_000), c=large, d=zeros.remote(200_000)
+    )
     assert await ref == 3 + MEGABYTE + 2 * MEGABYTE + 3 + 200_000 + MEGABYTE + 200_000
 
 

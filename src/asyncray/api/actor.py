@@ -87,7 +87,7 @@ class ActorHandle:
         self._lifetime = lifetime
 
     def __getattr__(self, name: str) -> ActorMethod:
-        if name.startswith("__") or name not in self.__dict__.get("_methods", {}):
+        if name not in self.__dict__.get("_methods", {}):
             known = ", ".join(sorted(self.__dict__.get("_methods", {}))) or "none"
             raise AttributeError(f"actor {self.__dict__.get('_class_name')} has no method {name!r}; it has: {known}")
         method = ActorMethod(self._actor_id, name, self._methods[name], self._lifetime)

@@ -1,21 +1,28 @@
 """Which lease request is granted next: a node's resources and its queue, without I/O.
 
-The caller feeds in requests, cancellations, returned leases and blocked workers, and after each asks
-`grants()` for the requests whose resources have just been taken. Requests of the same shape are served
-first come, first served, but for those of tasks that wait for the result; a request that does not fit never holds up one of another shape that does,
-but shapes are tried in the order in which their oldest request came, so none is passed over for ever
-while it fits.
+A request that does not fit never holds up one of another shape that does. Of those that fit, the first is one
+
+1. of the job that has the fewest leases at work now: jobs share a node;
+2. of the process that blocked last, if any has: what it asks for is what its task waits for, and serving the
+   deepest level of nested tasks first keeps the number of half-finished ones small;
+3. of the process that holds the fewest leases of the shape;
+4. that came first.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from asyncray.resources import UNITS, Resources, fits, give, take
 
 _WHOLE_INSTANCES = ("GPU",)
+
+Shape = tuple[tuple[str, int], ...]
+"""A demand that can be a key."""
+Claimant = tuple[bytes, Shape]
+"""A process and a shape: one pipeline."""
 
 
 @dataclass(slots=True, eq=False)
@@ -29,6 +36,10 @@ class LeaseRequest:
     arrived: float
     sequence: int = 0
     warned: bool = False
+    claimant: Claimant = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.claimant = (self.key[0], tuple(sorted(self.demand.items())))
 
 
 @dataclass(slots=True, eq=False)
@@ -40,6 +51,10 @@ class Allocation:
     blocked: bool = False
     """While its worker waits for an object, the CPU share is given to others."""
 
+    def holds(self, name: str) -> int:
+        """How much of a resource would be free without it, that is not free already."""
+        return 0 if self.blocked and name == "CPU" else self.demand.get(name, 0)
+
 
 class NodeResources:
     """A node's own account of what is free: totals, and which GPU has what share left."""
@@ -48,7 +63,9 @@ class NodeResources:
         self.total: Resources = dict(total)
         self.available: Resources = dict(total)
         self._free_instances: dict[str, list[int]] = {
-            name: [UNITS] * (total[name] // UNITS) for name in _WHOLE_INSTANCES if name in total
+            name: [min(UNITS, total[name] - start) for start in range(0, total[name], UNITS)]
+            for name in _WHOLE_INSTANCES
+            if name in total
         }
 
     def allocate(self, demand: Resources) -> Allocation | None:
@@ -70,10 +87,7 @@ class NodeResources:
 
     def release(self, allocation: Allocation) -> None:
         """Gives everything back, once."""
-        back = dict(allocation.demand)
-        if allocation.blocked:
-            back.pop("CPU", None)
-        give(self.available, back)
+        give(self.available, {name: allocation.holds(name) for name in allocation.demand})
         for name, indices in allocation.instances.items():
             for index in indices:
                 self._free_instances[name][index] += min(allocation.demand[name], UNITS)
@@ -90,6 +104,11 @@ class NodeResources:
             allocation.blocked = False
             take(self.available, {"CPU": allocation.demand.get("CPU", 0)})
 
+    def lacks(self, demand: Resources) -> set[str]:
+        """The resources for which `demand` waits. GPUs whose free shares lie on different ones count."""
+        lacking = {name for name, amount in demand.items() if self.available.get(name, 0) < amount}
+        return lacking or {name for name in _WHOLE_INSTANCES if demand.get(name)}
+
     def _choose(self, name: str, amount: int) -> list[int] | None:
         free = self._free_instances[name]
         if amount >= UNITS:
@@ -100,13 +119,19 @@ class NodeResources:
 
 
 class LeaseQueue:
-    """Requests that wait, by shape, and the account that grants them."""
+    """Requests that wait, the account that grants them, and who has how much of it already."""
 
     def __init__(self, resources: NodeResources) -> None:
         self.resources = resources
-        self.blocked: set[bytes] = set()
-        """Processes whose task waits for an object: what they ask for comes first, for it is what they wait for."""
-        self._waiting: dict[tuple[tuple[str, int], ...], deque[LeaseRequest]] = {}
+        self.held: Counter[Claimant] = Counter()
+        """Leases by who holds them."""
+        self.active: Counter[bytes] = Counter()
+        """Leases at work by job: those of blocked workers do not count."""
+        self._blocked: dict[bytes, int] = {}
+        """Processes whose task waits for an object; a higher number for one that blocked later."""
+        self._blocks = 0
+        self._waiting: dict[Shape, dict[bytes, dict[int, LeaseRequest]]] = {}
+        """By shape, process and request number; each level in the order of arrival, none empty."""
         self._by_key: dict[tuple[bytes, int], LeaseRequest] = {}
         self._sequence = 0
 
@@ -119,18 +144,22 @@ class LeaseQueue:
     def add(self, request: LeaseRequest) -> None:
         self._sequence += 1
         request.sequence = self._sequence
-        shape = tuple(sorted(request.demand.items()))
-        self._waiting.setdefault(shape, deque()).append(request)
+        process_id, shape = request.claimant
+        self._waiting.setdefault(shape, {}).setdefault(process_id, {})[request.key[1]] = request
         self._by_key[request.key] = request
 
     def cancel(self, key: tuple[bytes, int]) -> bool:
         """Whether the request was still waiting."""
-        return self._by_key.pop(key, None) is not None
+        request = self._by_key.get(key)
+        if request is not None:
+            self._remove(request)
+        return request is not None
 
-    def cancel_all(self, process_id: bytes) -> None:
+    def process_lost(self, process_id: bytes) -> None:
         """The requester is gone."""
         for key in [key for key in self._by_key if key[0] == process_id]:
-            del self._by_key[key]
+            self.cancel(key)
+        self._blocked.pop(process_id, None)
 
     def feasible(self, demand: Resources) -> bool:
         """Whether this node could ever grant it."""
@@ -139,30 +168,75 @@ class LeaseQueue:
     def grants(self) -> list[tuple[LeaseRequest, Allocation]]:
         """Takes the resources of every request that fits now."""
         granted: list[tuple[LeaseRequest, Allocation]] = []
-        for shape in sorted(self._waiting, key=self._oldest):
-            queue = self._waiting[shape]
-            while queue:
-                if self._by_key.get(queue[0].key) is not queue[0]:
-                    queue.popleft()
-                    continue
-                allocation = self.resources.allocate(queue[0].demand)
-                if allocation is None:
-                    break
-                request = self._next(queue)
-                queue.remove(request)
-                del self._by_key[request.key]
-                granted.append((request, allocation))
-            if not queue:
-                del self._waiting[shape]
+        shapes = {shape for shape in self._waiting if fits(dict(shape), self.resources.available)}
+        while shapes:
+            request = min(self.heads(shapes), key=self.rank)
+            allocation = self.resources.allocate(request.demand)
+            if allocation is None:
+                shapes.discard(request.claimant[1])
+                continue
+            self._remove(request)
+            self.held[request.claimant] += 1
+            self.active[request.job_id] += 1
+            granted.append((request, allocation))
+            shapes &= self._waiting.keys()
         return granted
 
-    def _next(self, queue: deque[LeaseRequest]) -> LeaseRequest:
-        if self.blocked:
-            for request in queue:
-                if request.key[0] in self.blocked and self._by_key.get(request.key) is request:
-                    return request
-        return queue[0]
+    def ended(self, request: LeaseRequest, allocation: Allocation) -> None:
+        """What was granted is over: its resources come back."""
+        self._count_active(request.job_id, 0 if allocation.blocked else -1)
+        self.held[request.claimant] -= 1
+        if not self.held[request.claimant]:
+            del self.held[request.claimant]
+        self.resources.release(allocation)
 
-    def _oldest(self, shape: tuple[tuple[str, int], ...]) -> int:
-        queue = self._waiting[shape]
-        return queue[0].sequence if queue else 0
+    def block(self, process_id: bytes, allocation: Allocation, request: LeaseRequest | None) -> None:
+        """The process's task waits for an object: its CPU is free, and what it asks for comes first.
+
+        `request` is what its lease was granted for; None for an actor.
+        """
+        if not allocation.blocked:
+            self._blocks += 1
+            self._blocked[process_id] = self._blocks
+            self.resources.block(allocation)
+            if request is not None:
+                self._count_active(request.job_id, -1)
+
+    def unblock(self, process_id: bytes, allocation: Allocation, request: LeaseRequest | None) -> None:
+        """The process's task goes on."""
+        self._blocked.pop(process_id, None)
+        if allocation.blocked:
+            self.resources.unblock(allocation)
+            if request is not None:
+                self._count_active(request.job_id, 1)
+
+    def shapes(self) -> list[Shape]:
+        """What is waited for."""
+        return list(self._waiting)
+
+    def heads(self, shapes: Iterable[Shape]) -> Iterator[LeaseRequest]:
+        """The oldest request of each process for each of the shapes, in no order."""
+        for shape in shapes:
+            for requests in self._waiting[shape].values():
+                yield next(iter(requests.values()))
+
+    def rank(self, request: LeaseRequest) -> tuple[int, int, int, int]:
+        """The lowest is granted first: see the top of the file."""
+        blocked = self._blocked.get(request.key[0], 0)
+        return self.active[request.job_id], -blocked, self.held[request.claimant], request.sequence
+
+    def _remove(self, request: LeaseRequest) -> None:
+        del self._by_key[request.key]
+        process_id, shape = request.claimant
+        processes = self._waiting[shape]
+        requests = processes[process_id]
+        del requests[request.key[1]]
+        if not requests:
+            del processes[process_id]
+        if not processes:
+            del self._waiting[shape]
+
+    def _count_active(self, job_id: bytes, change: int) -> None:
+        self.active[job_id] += change
+        if not self.active[job_id]:
+            del self.active[job_id]

@@ -63,7 +63,7 @@ class GrpcChannel:
 
     def close(self) -> None:
         for stream in list(self._connection.streams.values()):
-            if isinstance(stream, ClientFrameLink):
+            if isinstance(stream, ClientFrameLink) and stream.opened.done():
                 stream.frames.close()
         self._connection.close()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import struct
+from collections import deque
 from typing import Any, Final, cast
 
 from grpclib.config import Configuration
@@ -111,8 +112,11 @@ class Http2Connection(H2Protocol):
         self._transport: asyncio.Transport
         self._timer: asyncio.TimerHandle | None = None
         self._heard = False
+        self._end_reason = ""
         self._silent_ticks = 0
         self._preface_missing = 0 if client else _PREFACE_SIZE
+        self._callers: deque[asyncio.Future[None]] = deque()
+        """Requests that wait because the peer takes no more streams at a time."""
         self._parts: list[bytes] = []
         self._parts_size = 0
         self._parts_needed = 0
@@ -147,9 +151,9 @@ class Http2Connection(H2Protocol):
         self._end_streams("it was closed here")
         self._transport.abort()
 
-    def lost(self, reason: str = "") -> ConnectionFailed:
-        """The error for what needed this connection."""
-        detail = f": {reason}" if reason else ""
+    def lost(self) -> ConnectionFailed:
+        """The error for what needs this connection, which is closed."""
+        detail = f": {self._end_reason}" if self._end_reason else ""
         if self._heard or not self.h2_config.client_side:
             return ConnectionFailed(f"the connection to {self.remote} was lost{detail}")
         hint = "" if self.tls or self.remote.startswith("unix:") else " (does it expect TLS?)"
@@ -168,13 +172,15 @@ class Http2Connection(H2Protocol):
         if self.closed:
             return
         self.closed = True
+        self._end_reason = reason
         self.writable = False
         self._parts.clear()
         streams = list(self.streams.values())
         self.streams.clear()
         for stream in streams:
-            stream.on_connection_lost(self.lost(reason))
-        self.connection.stream_close_waiter.set()
+            stream.on_connection_lost(self.lost())
+        while self._callers:
+            self.stream_freed()
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -305,19 +311,41 @@ class Http2Connection(H2Protocol):
 
     async def request(self, stream: Http2Stream, headers: Headers) -> None:
         """Starts a stream with these headers, as soon as the peer takes one more. Raises ConnectionFailed."""
-        waiter = self.connection.stream_close_waiter
+        if self._callers:
+            await self._queue()
         while not self.closed:
             stream_id = self.h2.get_next_available_stream_id()
             try:
                 self.h2.send_headers(stream_id, headers)
             except TooManyStreamsError:
-                waiter.clear()
-                await waiter.wait()
+                await self._queue(first=True)
             else:
                 self.flush()
                 stream.start(stream_id)
                 return
         raise self.lost()
+
+    async def _queue(self, *, first: bool = False) -> None:
+        """Waits until the peer may take one more stream, or the connection is closed."""
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if first:
+            self._callers.appendleft(turn)
+        else:
+            self._callers.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled():
+                self.stream_freed()  # it was this one's turn: now it is the next one's
+            raise
+
+    def stream_freed(self) -> None:
+        """One of the streams that the peer takes at a time may have become free."""
+        while self._callers:
+            turn = self._callers.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
 
     def reset(self, stream_id: int, code: ErrorCodes = ErrorCodes.NO_ERROR) -> None:
         """Ends a stream, if it is not over yet."""
@@ -325,6 +353,7 @@ class Http2Connection(H2Protocol):
         if stream is not None and not stream.closed and not self.closed:
             self.h2.reset_stream(stream_id, code)
             self.flush()
+            self.stream_freed()
 
 
 def _h2_connection(config: H2Configuration, window: int) -> H2Connection:
@@ -394,14 +423,14 @@ class _Processor(EventsProcessor):
             super().process_data_received(event)
 
     def process_stream_ended(self, event: StreamEnded) -> None:
-        self.connection.stream_close_waiter.set()
+        self._owner.stream_freed()
         if stream := self._owner.streams.get(event.stream_id):
             stream.on_end()
         else:
             super().process_stream_ended(event)
 
     def process_stream_reset(self, event: StreamReset) -> None:
-        self.connection.stream_close_waiter.set()
+        self._owner.stream_freed()
         if stream := self._owner.streams.get(event.stream_id):
             stream.on_reset(event.error_code)
         else:

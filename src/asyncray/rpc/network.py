@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -180,4 +181,6 @@ def _reason(error: OSError) -> str:
             return "nothing listens there"
         case socket.gaierror():
             return "the host's name is not known"
+        case OSError(errno=None) if f"[Errno {errno.ECONNREFUSED}]" in str(error):  # by several addresses of the host
+            return "nothing listens there"
     return str(error.strerror or error)

@@ -13,6 +13,7 @@ from typing import Any, Final
 from asyncray.errors import AddressInUse, ConnectionFailed
 
 _UNIX: Final = "unix:"
+_UNIX_PATH_LIMIT: Final = 107
 _BACKLOG: Final = 1024
 _KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 10), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 4))
 """Idle seconds until the kernel asks, seconds between questions, unanswered questions: 30 s to find a dead machine."""
@@ -21,7 +22,10 @@ _KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 10), (socket.TCP_KEEPINTVL, 5), (sock
 def parse_target(target: str) -> tuple[str, int] | str:
     """The host and port, or the path of the Unix socket. Raises ConnectionFailed for what is neither."""
     if target.startswith(_UNIX):
-        return target.removeprefix(_UNIX)
+        path = target.removeprefix(_UNIX)
+        if len(os.fsencode(path)) > _UNIX_PATH_LIMIT:  # libuv would cut it
+            raise ConnectionFailed(f"{target} is too long for a socket: {_UNIX_PATH_LIMIT} bytes at most")
+        return path
     host, _, port = target.rpartition(":")
     if host and port.isascii() and port.isdigit() and 0 < int(port) < 65536:
         return host.removeprefix("[").removesuffix("]"), int(port)

@@ -38,6 +38,7 @@ class ActorLane:
         "lifetime",
         "link",
         "queue",
+        "registration",
         "state",
         "unresolved",
     )
@@ -50,6 +51,8 @@ class ActorLane:
         self.state = "PENDING"
         self.creation: PendingTask | None = None
         """The constructor, until it has returned, where this process creates the actor."""
+        self.registration: asyncio.Task[None] | None = None
+        """What makes the actor known to the control plane, likewise."""
         self.error: bytes | None = None
         self.link: PeerLink | None = None
         self.queue: deque[PendingTask] = deque()
@@ -79,7 +82,9 @@ class ActorClient:
         """Registers an actor; `creation` is its constructor, which returns the lifetime reference. Loop thread only."""
         lane = self.lane(specification.actor_id, creation.return_references()[0])
         lane.creation = creation
-        self._runtime.spawn(self._register(lane, specification, creation), name=f"create {specification.class_name}")
+        lane.registration = self._runtime.spawn(
+            self._register(lane, specification, creation), name=f"create {specification.class_name}"
+        )
         return lane
 
     def lane(self, actor_id: bytes, lifetime: Reference) -> ActorLane:
@@ -89,6 +94,9 @@ class ActorClient:
             lane = self.lanes[actor_id] = ActorLane(self, actor_id, lifetime)
             if lifetime.owner is not None:
                 self._runtime.control.send(messages.SUBSCRIBE_ACTOR, actor_id)
+        elif lane.state == "LOST":
+            lane.state, lane.error = "PENDING", None
+            self._runtime.control.send(messages.SUBSCRIBE_ACTOR, actor_id)
         return lane
 
     async def _register(self, lane: ActorLane, specification: ActorSpec, creation: PendingTask) -> None:
@@ -118,6 +126,9 @@ class ActorClient:
 
     def submit(self, lane: ActorLane, task: PendingTask) -> None:
         """Sends the call, or queues it behind what must go first. Loop thread only."""
+        if self._runtime.stopping:
+            self._runtime.submitter.fail(task, AsyncrayError("asyncray has been shut down"))
+            return
         if lane.state == "DEAD":
             self._fail(lane, task)
             return
@@ -132,9 +143,11 @@ class ActorClient:
             return
         lane.queue.append(task)
         lane.unresolved.add(task)
-        self._runtime.submitter.dependencies.when_ready(task, lambda task: self._resolved(lane, task))
-        for reference in task.return_references():
-            self._runtime.objects.observe(reference, lambda _: self._drop_failed(lane, task))
+        self._runtime.submitter.dependencies.when_ready(
+            task, lambda task: self._resolved(lane, task), lambda task: self._drop_failed(lane, task)
+        )
+        if task in lane.unresolved and type(task.returns) is not list:  # it may be cancelled
+            self._runtime.objects.observe(task.returns, lambda _: self._drop_failed(lane, task))  # type: ignore[arg-type]
 
     def rest(self, lane: ActorLane) -> None:
         """No call is pending: the handles alone keep the actor."""
@@ -147,7 +160,7 @@ class ActorClient:
         self._pump(lane)
 
     def _drop_failed(self, lane: ActorLane, task: PendingTask) -> None:
-        """An argument failed, so the call failed without being sent."""
+        """An argument failed, or the call was cancelled: it is not sent."""
         if task in lane.unresolved:
             lane.unresolved.discard(task)
             lane.queue.remove(task)
@@ -158,7 +171,13 @@ class ActorClient:
     def _pump(self, lane: ActorLane) -> None:
         link = lane.link
         while link is not None and lane.queue and lane.queue[0] not in lane.unresolved:
-            self._send(lane, link, lane.queue.popleft())
+            task = lane.queue.popleft()
+            if not self._runtime.submitter.withdrawn(task):
+                self._send(lane, link, task)
+                continue
+            self._runtime.submitter.let_go(task)
+            if not lane.queue and not lane.in_flight:
+                self.rest(lane)
 
     def _send(self, lane: ActorLane, link: PeerLink, task: PendingTask) -> None:
         task.lane = lane
@@ -181,6 +200,11 @@ class ActorClient:
 
     async def kill(self, actor_id: bytes, cause: str) -> None:
         """Ends the actor at once. Raises ConnectionFailed."""
+        lane = self.lanes.get(actor_id)
+        if lane is not None and lane.registration is not None and not lane.registration.done():
+            # The control plane may not know the actor yet, and what it does not know it cannot end.
+            lane.registration.cancel()
+            self._die(lane, serialization.dumps_error(ActorDiedError(f"the actor died: {cause}")))
         stub = await self._runtime.control.stub()
         await stub.kill_actor(KillActorRequest(actor_id, graceful=False, cause=cause))
 
@@ -237,7 +261,7 @@ class ActorClient:
         if lane.state == "DEAD" or lane.link is not None:
             return
         self._die(lane, serialization.dumps_error(ActorUnavailableError(f"the actor is out of reach: {cause}")))
-        self.lanes.pop(lane.actor_id, None)
+        lane.state = "LOST"  # the next call asks again
 
     def _control_lost(self, error: Exception | None) -> None:
         for lane in list(self.lanes.values()):

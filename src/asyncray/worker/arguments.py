@@ -51,12 +51,14 @@ def pack(runtime: Runtime, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Pac
     plain = list(args)
     for position, argument in enumerate(args):
         if type(argument) is ObjectRef:
+            argument.check(runtime)
             entries.append([position, argument._reference.id, 0, None])
             held.append(argument._reference)
             plain[position] = None
     named = kwargs
     for keyword, argument in kwargs.items():
         if type(argument) is ObjectRef:
+            argument.check(runtime)
             entries.append([keyword, argument._reference.id, 0, None])
             held.append(argument._reference)
             named = {**named, keyword: None}

@@ -16,6 +16,7 @@ from asyncray.worker.peers import PeerLink
 from asyncray.worker.store_client import Pin
 
 if TYPE_CHECKING:
+    from asyncray.worker.hosted_actor import HostedActor
     from asyncray.worker.runtime import Runtime
 
 
@@ -27,13 +28,13 @@ class Arrivals:
         runtime: Runtime,
         start: Callable[[Call], None],
         reject: Callable[[Call, Exception], None],
-        method: Callable[[str], Any],
+        actor: HostedActor,
     ) -> None:
-        """`start` gets each call that can run, `reject` one that cannot; `method` finds a method of the actor."""
+        """`start` gets each call that can run, `reject` one that cannot."""
         self._runtime = runtime
         self._start = start
         self._reject = reject
-        self._method = method
+        self._actor = actor
         self._waiting: deque[Call] = deque()
         """From the first call that waits for something on."""
         self._preparing: set[Call] = set()
@@ -67,9 +68,12 @@ class Arrivals:
         self, link: PeerLink, number: int, function_id: bytes, name: str, num_returns: int, is_method: bool
     ) -> None:
         template = ReceivedTemplate(function_id, name, num_returns, is_method)
-        if not is_method:
+        if is_method:
+            template.is_async = inspect.iscoroutinefunction(self._actor.method(name))
+            template.title = self._actor.title(name)
+        else:
             template.function = self._runtime.functions.loaded.get(function_id)
-        template.is_async = inspect.iscoroutinefunction(self._method(name) if is_method else template.function)
+            template.is_async = inspect.iscoroutinefunction(template.function)
         link.received_templates[number] = template
 
     def _on_task(

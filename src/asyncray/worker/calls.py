@@ -14,11 +14,13 @@ from asyncray.worker.store_client import Pin
 class ReceivedTemplate:
     """What a caller has told of a function or method, and the function itself once it is here."""
 
-    __slots__ = ("function", "function_id", "is_async", "is_method", "name", "num_returns", "pickled")
+    __slots__ = ("function", "function_id", "is_async", "is_method", "name", "num_returns", "pickled", "title")
 
     def __init__(self, function_id: bytes, name: str, num_returns: int, is_method: bool) -> None:
         self.function_id = function_id
         self.name = name
+        self.title = name
+        """What people see: of a method, with its class."""
         self.num_returns = num_returns
         self.is_method = is_method
         self.function: Any = None

@@ -47,7 +47,7 @@ class Executor:
         self.exit_code = 0
         self.results = Results(runtime)
         self.actor = HostedActor(runtime, self)
-        self.arrivals = Arrivals(runtime, self._start, self._reject, self.actor.method)
+        self.arrivals = Arrivals(runtime, self._start, self._reject, self.actor)
         self.blocking = Blocking(runtime, self._hand_back)
         runtime.nodes.handlers |= {messages.ASSIGN: self._on_assign, messages.EXIT: self._on_exit}
 
@@ -123,7 +123,7 @@ class Executor:
         """What the code of a call can know of itself. Any thread."""
         job_id = self._runtime.job_id
         assert job_id is not None
-        return TaskContext(call.task_id, job_id, call.template.name, self.actor.actor_id)
+        return TaskContext(call.task_id, job_id, call.template.title, self.actor.actor_id)
 
     def arguments(self, call: Call) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """(args, kwargs). Any thread."""

@@ -46,6 +46,10 @@ class HostedActor:
         """A bound method, or None. Any thread."""
         return getattr(self._instance, name, None)
 
+    def title(self, name: str) -> str:
+        """What people see of a method."""
+        return f"{type(self._instance).__name__}.{name}"
+
     def start(self, call: Call) -> None:
         """Runs a coroutine call when there is room. Loop thread only."""
         if self._running < self.concurrency:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from asyncray import messages
-from asyncray.errors import NodeDiedError, ProtocolError
+from asyncray.errors import AsyncrayError, NodeDiedError, ProtocolError
 from asyncray.messages import Message
 from asyncray.rpc.network import Channel
 from asyncray.rpc.stream import FrameStream
@@ -89,6 +89,9 @@ class NodeLink:
         if self.lost:
             return
         self.lost = True
+        self._backlog = []
+        if self.channel is not None:
+            self.channel.close()
         cause = NodeDiedError(f"the connection with the node at {self.target} ended: {error or 'it stopped'}")
         waiting: list[asyncio.Future[Any]] = [self.welcomed, *self._requests.values()]
         for future in waiting:
@@ -122,7 +125,10 @@ class Nodes:
     def other(self, target: str) -> NodeLink:
         """The node that listens there, dialled if need be."""
         link = self._links.get(target)
-        if link is None:
+        if link is None and self._runtime.stopping:
+            link = NodeLink(self, target)
+            link.lost = True
+        elif link is None:
             link = self._links[target] = NodeLink(self, target)
             self._runtime.spawn(self._dial(link), name=f"dial node {target}")
         return link
@@ -146,7 +152,7 @@ class Nodes:
     async def _dial(self, link: NodeLink) -> None:
         try:
             await self._open(link)
-        except OSError as error:
+        except (AsyncrayError, OSError) as error:
             link.fail(error)
 
     async def _open(self, link: NodeLink) -> None:

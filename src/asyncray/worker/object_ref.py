@@ -9,6 +9,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from asyncray import serialization
+from asyncray.errors import AsyncrayError
 from asyncray.ids import ObjectId, TaskId
 
 if TYPE_CHECKING:
@@ -65,7 +66,14 @@ class ObjectRef:
 
     def __reduce__(self) -> Any:
         reference = self._reference
+        if self._runtime.stopping:
+            self.check(None)
         return serialization.capture_reference(self, reference.id, reference.owner or self._runtime.address)
+
+    def check(self, runtime: Runtime | None) -> None:
+        """Raises AsyncrayError when the reference belongs to a cluster that this process has left."""
+        if self._runtime is not runtime:
+            raise AsyncrayError(f"{self!r} belongs to a cluster that this process has left: it cannot be passed on")
 
     def __copy__(self) -> ObjectRef:
         return self

@@ -103,7 +103,8 @@ class Objects:
         if state == INLINE:
             return True
         if state == STORED:
-            if reference.value.pin is not None:
+            location = reference.value  # read once: the loop may be failing it
+            if type(location) is not Location or location.pin is not None:
                 return True
             self._runtime.call_soon(self._fetch, reference, None)
             return False
@@ -124,22 +125,29 @@ class Objects:
                 return serialization.deserialize(reference.value)
             return serialization.deserialize(reference.value, restore=self._runtime.restorer(reference))
         if state == STORED:
-            pin = reference.value.pin
-            if pin is None:
-                raise asyncio.InvalidStateError("the value is not here yet")
-            return self.load_pinned(pin, reference)
+            location = reference.value
+            if type(location) is Location:
+                if location.pin is None:
+                    raise asyncio.InvalidStateError("the value is not here yet")
+                return self.load_pinned(location.pin, reference)
+            state = ERROR  # the loop is failing it at this moment
         if state == PENDING:
             raise asyncio.InvalidStateError("the value does not exist yet")
-        error = self.load_exception(reference)
+        error = self._exception(state, reference)
         assert error is not None
-        raise error
+        try:
+            raise error
+        finally:
+            del error  # its traceback refers to this frame: a cycle would keep what the callers' frames refer to
 
     def load_pinned(self, pin: Pin, source: Any) -> Any:
         hold = pin.view.acquire()
         return serialization.deserialize(hold.buffer, keepalive=hold, restore=self._runtime.restorer(source))
 
     def load_exception(self, reference: Reference) -> BaseException | None:
-        state = reference.state
+        return self._exception(reference.state, reference)
+
+    def _exception(self, state: int, reference: Reference) -> BaseException | None:
         if state == ERROR:
             if reference.value is CANCELLED:
                 return TaskCancelledError("the task was cancelled before it ran")
@@ -203,8 +211,8 @@ class Objects:
 
     def resolve(self, reference: Reference, state: int, value: Any) -> None:
         """The value exists now (or never will): tells everybody who waits."""
+        reference.value = value  # first: other threads look at the state, then read the value
         reference.state = state
-        reference.value = value
         waiters = reference.waiters
         if waiters is None:
             return
@@ -248,6 +256,20 @@ class Objects:
             self.free_stored(reference.id, location.node_id, location.node_address)
         reference.state, reference.value = GONE, None
 
+    def close(self) -> None:
+        """The process leaves its cluster: what is not here by now never comes."""
+        error = serialization.dumps_error(AsyncrayError("asyncray was shut down before the value was there"))
+        references = self._runtime.ownership.references
+        for reference in [*references.values(), *references.shadowed.values()]:
+            waiting: list[Waiter] = []
+            if reference.state == STORED and reference.value.pin is None:
+                waiting, reference.value.waiting = reference.value.waiting or [], None
+            elif reference.state != PENDING:
+                continue
+            self.resolve(reference, ERROR, error)
+            for callback in waiting:
+                callback(reference)
+
     def free_stored(self, object_id: bytes, node_id: bytes, node_address: str) -> None:
         nodes = self._runtime.nodes
         assert nodes.own is not None
@@ -286,7 +308,7 @@ class Objects:
     async def _pin(self, reference: Reference, location: Location) -> None:
         try:
             pin = await self.pin_location(reference.id, location.node_id, location.node_address)
-        except AsyncrayError as error:
+        except Exception as error:
             waiting, location.waiting = location.waiting or [], None
             self.fail(reference, error)
         else:

@@ -10,7 +10,6 @@ from asyncray.proto import ActorSpec
 from asyncray.worker.arguments import pack
 from asyncray.worker.context import current_task
 from asyncray.worker.object_ref import ObjectRef
-from asyncray.worker.reference import Reference
 from asyncray.worker.task import PendingTask, Template
 
 if TYPE_CHECKING:
@@ -31,8 +30,14 @@ class Outgoing:
 
     def method(self, lifetime: ObjectRef, template: Template, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Submits a call to an actor, whose handles share `lifetime`; returns its ObjectRef, or a list of them."""
+        if lifetime._runtime is not self._runtime:
+            raise AsyncrayError(
+                f"the actor of {template.name}() belongs to a cluster that this process has left: create it anew,"
+                " or get another handle of it"
+            )
         task, outcome = self._new_task(template, args, kwargs)
-        self._runtime.call_now(self._submit_method, lifetime._reference, task)
+        # The reference itself, not its record: the handle may be dropped before the loop has counted the call.
+        self._runtime.call_now(self._submit_method, lifetime, task)
         return outcome
 
     def actor(
@@ -41,13 +46,17 @@ class Outgoing:
         """Creates an actor. Fills in the ids of the specification; returns the lifetime reference."""
         creation, lifetime = self._new_task(template, args, kwargs)
         specification.actor_id = specification.creation_task_id = creation.id
-        self._runtime.call_now(self._runtime.actors.create, specification, creation)
         assert isinstance(lifetime, ObjectRef)
+        self._runtime.call_now(self._create_actor, lifetime, specification, creation)
         return lifetime
 
-    def _submit_method(self, lifetime: Reference, task: PendingTask) -> None:
+    def _create_actor(self, lifetime: ObjectRef, specification: ActorSpec, creation: PendingTask) -> None:
+        """Takes the lifetime reference so that it lives until there is a lane, which `ActorClient.forget` ends."""
+        self._runtime.actors.create(specification, creation)
+
+    def _submit_method(self, lifetime: ObjectRef, task: PendingTask) -> None:
         actors = self._runtime.actors
-        actors.submit(actors.lane(task.template.function_id, lifetime), task)
+        actors.submit(actors.lane(task.template.function_id, lifetime._reference), task)
 
     def _new_task(self, template: Template, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[PendingTask, Any]:
         runtime = self._runtime

@@ -117,7 +117,7 @@ class Ownership:
         if (
             reference.owner is None
             and reference.contains is None
-            and not reference.lineage
+            and not (reference.lineage or self.references.shadowed)
             and self.references.get(reference.id) is reference
         ):  # `_discard` in short, 30 % quicker: most results are dropped once they are read
             del self.references[reference.id]
@@ -159,8 +159,13 @@ class Ownership:
 
     def reply_ready(self, execution: Execution) -> bool:
         """Whether the reply may be sent now. If not, `ReplyReady` will tell."""
-        execution.replying = execution.pending > 0
-        return not execution.replying
+        if execution.pending:
+            execution.replying = True
+            return False
+        if self.effects:  # a BORROW among them must not be overtaken by the reply
+            self.effects.append(ReplyReady(execution))
+            return False
+        return True
 
     def hold_result(self, task_id: bytes, caller: bytes, inners: Sequence[Reference]) -> None:
         """The result of the task contains `inners`: keep them until the process `caller` confirms. Before replying.

@@ -35,6 +35,11 @@ class PeerLink:
         self.address = address
         self.process_id: bytes = address[0]
         self.stream: FrameStream | None = None
+        """On which to send."""
+        self.streams: list[FrameStream] = []
+        """Two when both sides have dialled."""
+        self.channel: Channel | None = None
+        """Of the stream that was dialled here."""
         self.templates: set[int] = set()
         """Numbers of the templates that the other side has been told."""
         self.received_templates: dict[int, Any] = {}
@@ -50,11 +55,25 @@ class PeerLink:
             self._backlog.append(message)
 
     def attach(self, stream: FrameStream) -> None:
+        if self.lost:  # while it was dialled
+            stream.close()
+            return
+        self.streams.append(stream)
         if self.stream is None:
             self.stream = stream
             for message in self._backlog:
                 stream.send(message)
             self._backlog = []
+
+    def close(self) -> None:
+        """Ends all of its streams: the other side must not go on with one of which this side knows nothing more."""
+        for stream in self.streams:
+            stream.close()
+        self.streams = []
+        self._backlog = []
+        if self.channel is not None:
+            self.channel.close()
+            self.channel = None
 
     def tell(self, template: Template) -> None:
         """Makes sure that the other side knows the template."""
@@ -96,7 +115,6 @@ class Peers:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._links: dict[bytes, PeerLink] = {}
-        self._channels: list[Channel] = []
         self.handlers: dict[int, Handler] = {}
         self.on_lost: list[Callable[[PeerLink, str], None]] = []
         self.streams = {ROUTE: lambda stream: _PeerStream(self, None)}
@@ -104,7 +122,10 @@ class Peers:
     def link(self, address: Address) -> PeerLink:
         """The link with the process at `address`, dialled if there is none."""
         link = self._links.get(address[0])
-        if link is None:
+        if link is None and self._runtime.stopping:
+            link = PeerLink(address)
+            link.lost = True
+        elif link is None:
             link = self._links[address[0]] = PeerLink(address)
             self._runtime.ownership.process_connected(link.process_id)
             self._runtime.spawn(self._dial(link), name=f"dial {link.process_id.hex()[:8]}")
@@ -128,8 +149,7 @@ class Peers:
         link.lost = True
         if self._links.get(link.process_id) is link:
             del self._links[link.process_id]
-        if link.stream is not None:
-            link.stream.close()
+        link.close()
         cause = str(error) if error else "its connection ended"
         for callback in self.on_lost:
             callback(link, cause)
@@ -137,13 +157,10 @@ class Peers:
     def close(self) -> None:
         for link in list(self._links.values()):
             self.lose(link, None)
-        for channel in self._channels:
-            channel.close()
 
     async def _dial(self, link: PeerLink) -> None:
         try:
-            channel = await self._runtime.platform.network.connect(self._runtime.endpoint(link.address))
-            self._channels.append(channel)
+            link.channel = channel = await self._runtime.platform.network.connect(self._runtime.endpoint(link.address))
             hello = (messages.HELLO, self._runtime.address, self._runtime.role)
             stream = await channel.open(ROUTE, _PeerStream(self, link), hello)
         except (AsyncrayError, OSError) as error:

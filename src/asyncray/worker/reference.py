@@ -102,7 +102,7 @@ class ReferenceTable(dict[bytes, Reference]):
     """Records by object id.
 
     A task that runs again in another process derives the same ids for what it puts and submits, so one id may stand
-    for two objects with different owners. The later one is kept aside, by id and owner.
+    for two objects with different owners. The later one is kept aside, by id and owner, until the first is removed.
     """
 
     def __init__(self, process_id: bytes) -> None:
@@ -131,11 +131,18 @@ class ReferenceTable(dict[bytes, Reference]):
         """Take the record out; False when it was not there."""
         if self.get(reference.id) is reference:
             del self[reference.id]
+            if self.shadowed:
+                self._promote(reference.id)
             return True
         if self.shadowed and self.shadowed.get(self._key(reference)) is reference:
             del self.shadowed[self._key(reference)]
             return True
         return False
+
+    def _promote(self, id: bytes) -> None:
+        key = next((key for key in self.shadowed if key[0] == id), None)
+        if key is not None:
+            self[id] = self.shadowed.pop(key)
 
     def _key(self, reference: Reference) -> tuple[bytes, bytes]:
         return reference.id, self._process_id if reference.owner is None else reference.owner[0]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from asyncray import errors, serialization
 from asyncray.ids import return_id
 from asyncray.messages import FAILED, INLINE, STORED
+from asyncray.portable_exception import type_name
 from asyncray.serialization import Serialized
 from asyncray.worker.calls import Call
 
@@ -47,8 +48,15 @@ class Results:
             call.stored = []
         call.status = FAILED
         call.returned = None
-        failure = errors.capture(error, call.template.name, self._runtime.pid, self._runtime.node_name)
-        call.returns = [serialization.dumps_error(failure)]
+        failure = errors.capture(error, call.template.title, self._runtime.pid, self._runtime.node_name)
+        value = serialization.dumps_error(failure)
+        if len(value) > self._runtime.config.frame_target:  # it has to fit a message
+            kind = type_name(type(error))
+            short = errors.AsyncrayError(f"{kind} was raised, but takes {len(value)} bytes: too many to travel")
+            value = serialization.dumps_error(
+                errors.capture(short, call.template.title, self._runtime.pid, self._runtime.node_name)
+            )
+        call.returns = [value]
 
     def _pack(self, call: Call, value: Any, store: Store) -> None:
         count = call.template.num_returns
@@ -64,10 +72,15 @@ class Results:
         else:
             values = list(value)
             if len(values) != count:
-                raise ValueError(f"{call.template.name}() has num_returns={count}, but returned {len(values)} values")
-        call.returns = [self._slot(call, index, value, store) for index, value in enumerate(values)]
+                raise ValueError(f"{call.template.title}() has num_returns={count}, but returned {len(values)} values")
+        room = self._runtime.config.frame_target  # for small values: they travel in one message
+        call.returns = []
+        for index, value in enumerate(values):
+            slot = self._slot(call, index, value, store, room)
+            call.returns.append(slot)
+            room -= len(slot) if type(slot) is bytes else len(slot[1]) if slot[0] == INLINE else 0
 
-    def _slot(self, call: Call, index: int, value: Any, store: Store) -> Any:
+    def _slot(self, call: Call, index: int, value: Any, store: Store, room: int) -> Any:
         serialized = serialization.serialize(value)
         contained = None
         if serialized.references:
@@ -75,7 +88,7 @@ class Results:
             contained = [
                 [ref._reference.id, ref._reference.owner or self._runtime.address] for ref in serialized.references
             ]
-        if serialized.size <= self._runtime.config.inline_limit:
+        if serialized.size <= min(self._runtime.config.inline_limit, room):
             data = serialized.to_bytes()
             return data if contained is None else [INLINE, data, contained]
         object_id = return_id(call.task_id, index)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 import os
 import sys
@@ -84,6 +85,7 @@ class Runtime:
         self.node_name = membership.node_name
         self.process_id = process_id
         self.loop = asyncio.get_running_loop()
+        self._context = contextvars.copy_context()
         self._thread = threading.get_ident()
         self._job = job
         self.address: Address = [process_id, membership.node_id, process_socket(membership.socket_dir, process_id), ""]
@@ -140,13 +142,14 @@ class Runtime:
         Raises ConnectionFailed, AuthenticationError.
         """
         network = self.platform.network
-        self._listener = await network.listen(
-            streams=self.peers.streams, unix_path=self.address[2], host=self.membership.host
-        )
-        self.address[3] = f"{self.membership.host}:{self._listener.port}"
         try:
+            self._listener = await network.listen(
+                streams=self.peers.streams, unix_path=self.address[2], host=self.membership.host
+            )
+            self.address[3] = f"{self.membership.host}:{self._listener.port}"
             if self.role == "driver":
-                await asyncio.gather(self.nodes.connect(self.membership.node_target), self.control.open_job())
+                job = self.spawn(self.control.open_job(), name="open job")  # which `stop` ends if the node fails
+                await asyncio.gather(self.nodes.connect(self.membership.node_target), job)
             else:
                 await self.nodes.connect(self.membership.node_target)
         except BaseException as error:
@@ -186,13 +189,15 @@ class Runtime:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self.objects.close()
         if self._listener is not None:
             await self._listener.close()
         self.store.close()
 
     def spawn(self, coroutine: Coroutine[Any, Any, _T], *, name: str) -> asyncio.Task[_T]:
         """A task of the runtime, ended with it. A failure that nobody awaits is logged."""
-        task = self.loop.create_task(coroutine, name=name)
+        # In a context of its own: else what runs for one caller would see the context variables of another.
+        task = self.loop.create_task(coroutine, name=name, context=self._context.copy())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -244,9 +249,13 @@ class Runtime:
     def _turn(self) -> None:
         self._turn_scheduled = False
         inbox = self._inbox
-        while inbox:
-            callback, args = inbox.popleft()
-            callback(*args)
+        try:
+            while inbox:
+                callback, args = inbox.popleft()
+                callback(*args)
+        finally:
+            if inbox:  # one has raised: the others must not wait until somebody calls again
+                self.schedule_turn()
         if self.dropped:
             self.drain_dropped()
         self.submitter.turn()

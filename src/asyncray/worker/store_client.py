@@ -36,7 +36,7 @@ class StoreClient:
         self._runtime = runtime
         self._arena: Arena | None = None
         self._pins: dict[bytes, Pin] = {}
-        self._unused: list[Pin] = []
+        self._unused: dict[Pin, None] = {}
         runtime.nodes.handlers[messages.CREATED] = runtime.nodes.handlers[messages.PINNED] = NodeLink.answered
 
     @property
@@ -131,19 +131,19 @@ class StoreClient:
     def unhold(self, pin: Pin) -> None:
         pin.holders -= 1
         if pin.holders == 0:
-            self._unused.append(pin)
+            self._unused[pin] = None
 
     def sweep(self) -> None:
         """Gives pins back that neither a reference nor a view needs any more. Called from time to time, so that
         tasks which take the same object one after the other do not pin it anew each time."""
         if not self._unused:
             return
-        kept = []
+        kept: dict[Pin, None] = {}
         for pin in self._unused:
             if pin.holders or self._pins.get(pin.object_id) is not pin:
                 continue
             if pin.view.in_use:
-                kept.append(pin)
+                kept[pin] = None
                 continue
             del self._pins[pin.object_id]
             if not self._node.lost:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from asyncray import messages, serialization
 from asyncray.errors import AsyncrayError, NodeDiedError, SchedulingError, WorkerCrashedError
+from asyncray.ids import return_id
 from asyncray.messages import ERROR, INLINE, OK, STORED, Address
+from asyncray.worker.dependencies import Dependencies
 from asyncray.worker.node_link import NodeLink
 from asyncray.worker.objects import PENDING
 from asyncray.worker.peers import PeerLink
@@ -23,52 +24,6 @@ _log = logging.getLogger(__name__)
 
 _CAUSE_WAIT = 2.0
 """Seconds that a node may take to say why a worker ended, after its stream has."""
-
-
-class Dependencies:
-    """Waits until the arguments of a task exist, then fills them in."""
-
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
-
-    def when_ready(self, task: PendingTask, ready: Callable[[PendingTask], None]) -> None:
-        """Calls `ready(task)` when every top-level reference has a value; fails the task with the first that failed.
-
-        `task.held` begins with the top-level references, in the order of `task.references`.
-        """
-        if task.references is None:
-            ready(task)
-            return
-        assert task.held is not None
-        top_level = task.held[: len(task.references)]
-        missing = [reference for reference in top_level if reference.state == PENDING]
-        if not missing:
-            self._fill(task, top_level, ready)
-            return
-        remaining = len(missing)
-
-        def one(_: Reference) -> None:
-            nonlocal remaining
-            remaining -= 1
-            if not remaining:
-                self._fill(task, top_level, ready)
-
-        for reference in missing:
-            self._runtime.objects.observe(reference, one)
-
-    def _fill(self, task: PendingTask, top_level: list[Reference], ready: Callable[[PendingTask], None]) -> None:
-        assert task.references is not None
-        for entry, reference in zip(task.references, top_level, strict=True):
-            if reference.state == INLINE:
-                entry[2:] = [INLINE, reference.value]
-            elif reference.state == STORED:
-                entry[2:] = [STORED, reference.value.pack()]
-            else:
-                error = self._runtime.objects.load_exception(reference)
-                assert error is not None
-                self._runtime.submitter.fail(task, error)
-                return
-        ready(task)
 
 
 class Submitter:
@@ -101,7 +56,9 @@ class Submitter:
     def submit(self, task: PendingTask) -> None:
         """Takes a task over. Loop thread only."""
         template = task.template
-        if not template.exported:
+        if self._runtime.stopping:
+            self.fail(task, AsyncrayError("asyncray has been shut down"))
+        elif not template.exported:
             self._await_export(task)
         elif task.references is None:
             self._enqueue(task)
@@ -173,7 +130,12 @@ class Submitter:
                 if task.returns is reference:
                     pipeline.queue.remove(task)
                     self.let_go(task)
+                    self._touch(pipeline)
                     return
+
+    def withdrawn(self, task: PendingTask) -> bool:
+        """Whether its reference has been cancelled: what has not been sent need not run any more."""
+        return type(task.returns) is not list and self._runtime.objects.is_cancelled(task.returns)  # type: ignore[arg-type]
 
     # ------------------------------------------------- what the pipelines ask for
 
@@ -278,6 +240,9 @@ class Submitter:
     def _disown(self, link: PeerLink, task_id: bytes, returns: list[Any]) -> None:
         """A result that nobody waits for (the task was given up): what it holds is let go."""
         slots = [slot for slot in returns if type(slot) is list]
+        for index, slot in enumerate(returns):
+            if type(slot) is list and slot[0] == STORED:
+                self._runtime.objects.free_stored(return_id(task_id, index), slot[1][0], slot[1][1])
         if any(slot[2] for slot in slots):
             with self._runtime.ownership_lock:
                 self._runtime.ownership.result_contains(task_id, link.address, [(None, slot[2]) for slot in slots])
@@ -384,6 +349,9 @@ class Submitter:
         for task in tasks:
             self.in_flight.pop(task.id, None)
             task.lane = None
+            if self.withdrawn(task):
+                self.let_go(task)
+                continue
             if len(tasks) == 1:
                 if task.retries == 0:
                     name, tries = task.template.name, task.template.max_retries

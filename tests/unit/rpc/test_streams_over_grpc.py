@@ -50,10 +50,10 @@ async def test_messages_of_every_size_arrive(server: Server, channel: Channel) -
     stream = await channel.open(ROUTE, recorder)
     sizes = [0, 1, 100, 16_370, 16_384, 65_536, 1_000_000, 5_000_000, 40_000_000]
     for number, size in enumerate(sizes):
-        stream.send((messages.TASK, bytes(16), number, number.to_bytes(1, "big") * size, None))
+        stream.send((messages.BORROW, number.to_bytes(1, "big") * size, number))
     await recorder.received(len(sizes))
     for number, message in enumerate(recorder.messages):
-        assert message == [messages.TASK, bytes(16), number, number.to_bytes(1, "big") * sizes[number], None]
+        assert message == [messages.BORROW, number.to_bytes(1, "big") * sizes[number], number]
 
 
 async def test_more_data_than_the_flow_control_window_arrives(socket_path: str) -> None:
@@ -67,7 +67,7 @@ async def test_more_data_than_the_flow_control_window_arrives(socket_path: str) 
     streams = [await channel.open(ROUTE, recorder) for recorder in recorders]
     for number in range(60):
         for stream in streams:
-            stream.send((messages.TASK, bytes(16), number, bytes(10_000), None))
+            stream.send((messages.BORROW, bytes(10_000), number))
     for recorder in recorders:
         await recorder.received(60)
         assert [message[2] for message in recorder.messages] == list(range(60))

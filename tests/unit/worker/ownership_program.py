@@ -10,7 +10,7 @@ from asyncray.messages import BORROW
 from asyncray.worker.reference import Reference
 
 from .ownership_process import Process, Running, Task
-from .ownership_world import World
+from .ownership_world import Key, World
 
 Choose = Callable[[Sequence[Any]], Any]
 
@@ -109,17 +109,44 @@ class Program:
     def share(self) -> None:
         """An object becomes known to another process, which keeps it."""
         process = self._process()
-        if workers := [p for p in self.world.workers_for(process) if p.alive]:
-            worker = self.choose(workers)
-            self._submit(process, worker, [self._put(process, [])], [], 1)
-            while (process.id, worker.id) in self.world.channels:
-                self.world.deliver((process.id, worker.id))
-                self.world.settle()
-            worker.start(len(worker.received) - 1)
-            running = worker.running[-1]
+        argument = self.choose([self._put(process, []), *self._reachable(process)[-4:]])
+        if started := self._run(process, argument, self.choose(self.world.living())):
+            worker, running = started
             worker.variables += running.variables
             running.variables = []
             worker.finish(running, [[]])
+
+    def relay(self) -> None:
+        """A process returns what it has from a third one."""
+        borrowed = [(p, r) for p in self.world.living() for r in self._reachable(p) if r.owner is not None]
+        if not borrowed:
+            return
+        process, reference = self.choose(borrowed)
+        started = self._run(self._process(), None, process)
+        if started and not self.world.reaches(process.key(reference), self._outer(started[1], 0)):
+            self._plan(process, self._outer(started[1], 0), [reference])
+            process.finish(started[1], [[reference]])
+            self._deliver_all(process.id, started[1].caller)
+
+    def _run(self, caller: Process, argument: Reference | None, worker: Process) -> tuple[Process, Running] | None:
+        if worker is caller or worker.id in caller.lost:
+            return None
+        self._submit(caller, worker, [argument] if argument else [], [], 1)
+        self._deliver_all(caller.id, worker.id)
+        worker.start(len(worker.received) - 1)
+        return worker, worker.running[-1]
+
+    def _deliver_all(self, *pair: bytes) -> None:
+        self.world.settle()
+        while pair in self.world.channels:
+            self.world.deliver(pair)
+            self.world.settle()
+
+    def _outer(self, running: Running, index: int) -> Key:
+        return return_id(running.id, index), running.caller
+
+    def _plan(self, process: Process, outer: Key, content: list[Reference]) -> None:
+        self.world.may_contain.setdefault(outer, set()).update(process.key(reference) for reference in content)
 
     def submit_again(self) -> None:
         """As if the value had been lost."""
@@ -154,12 +181,11 @@ class Program:
             found = running.variables[-1:] * 2 + found
         contents = []
         for index in range(running.returns):
-            outer = return_id(running.id, index), running.caller
+            outer = self._outer(running, index)
             options = [r for r in found + process.variables if not self.world.reaches(process.key(r), outer)]
             borrowed = [r for r in options if r.owner is not None]
-            content = self._some(borrowed or options, self.choose((0, 1, 2, 3)))
-            self.world.may_contain.setdefault(outer, set()).update(process.key(r) for r in content)
-            contents.append(content)
+            contents.append(self._some(borrowed or options, self.choose((0, 1, 2, 3))))
+            self._plan(process, outer, contents[-1])
         process.finish(running, contents)
 
     def squeeze(self) -> None:

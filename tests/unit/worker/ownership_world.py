@@ -166,9 +166,7 @@ class World:
             custody.unsound = False
         custody.unsound = self._is_unsound(custody, set())
 
-    def note_value(
-        self, owner: Process, reference: Reference, inners: list[Reference], replace: bool = False
-    ) -> bool:
+    def note_value(self, owner: Process, reference: Reference, inners: list[Reference], replace: bool = False) -> bool:
         """A value exists, of this content; False when it did before and is not replaced."""
         key = owner.key(reference)
         self.created.add(key)
