@@ -56,6 +56,10 @@ class Comparison:
     """How many times better ours is."""
 
 
+class PeerFailed(Exception):
+    """A peer's program ended with an error."""
+
+
 class Peer:
     """A system with a script of rows, run by the python of its own environment."""
 
@@ -70,13 +74,13 @@ class Peer:
         """Names of what it can measure."""
         return set(self._script(folder, "--list").splitlines())
 
-    def measure(self, folder: Path, name: str, seconds: float) -> Figure | None:
-        """None when its output has no such figure."""
+    def measure(self, folder: Path, name: str, seconds: float) -> Figure:
+        """Raises PeerFailed, and TimeoutExpired."""
         for line in self._script(folder, "--seconds", str(seconds), name).splitlines():
             if line.startswith("{"):
                 figures = json.loads(line)
                 return Figure(figures["mean"], figures["deviation"])
-        return None
+        raise PeerFailed("it gave no figure")
 
     def _script(self, folder: Path, *arguments: str) -> str:
         return output_of([str(self.python(folder)), str(SCRIPTS / f"{self.name}_rows.py"), *arguments])
@@ -118,10 +122,14 @@ class Ray(Peer):
     def rows(self, folder: Path) -> set[str]:
         return super().rows(folder) | self.OWN
 
-    def measure(self, folder: Path, name: str, seconds: float) -> Figure | None:
+    def measure(self, folder: Path, name: str, seconds: float) -> Figure:
         if name not in self.OWN:
             return super().measure(folder, name, seconds)
-        return ray_figures(output_of([str(self.python(folder)), "-c", RAY_MICROBENCHMARK], TESTS_TO_RUN=name)).get(name)
+        output = output_of([str(self.python(folder)), "-c", RAY_MICROBENCHMARK], TESTS_TO_RUN=name)
+        figures = ray_figures(output)
+        if name not in figures:
+            raise PeerFailed("it gave no figure")
+        return figures[name]
 
 
 PEERS: tuple[Peer, ...] = (Ray(), Peer("xoscar", "others"), Peer("dask", "others"), Peer("pool", "others"))
@@ -135,11 +143,11 @@ def ray_figures(output: str) -> dict[str, Figure]:
 
 
 def output_of(command: Sequence[str], **environment: str) -> str:
-    """What the command writes to stdout. Raises SystemExit with the end of its complaints when it fails."""
+    """What the command writes to stdout. Raises PeerFailed with the end of its complaints, and TimeoutExpired."""
     variables = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", **environment}
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, env=variables)
     if done.returncode:
-        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
+        raise PeerFailed(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
     return done.stdout
 
 
@@ -165,9 +173,10 @@ def compare(
         if ours is None:
             continue
         for peer in able:
-            theirs = peer.measure(folder, row.name, seconds)
-            if theirs is None:
-                print(f"{row.name}: {peer.name} gave no figure", file=sys.stderr)
+            try:
+                theirs = peer.measure(folder, row.name, seconds)
+            except (PeerFailed, subprocess.TimeoutExpired) as error:
+                print(f"{row.name}: {peer.name}: {error}", file=sys.stderr)
                 continue
             ratio = theirs.mean / ours.mean if row.less_is_better else ours.mean / theirs.mean
             yield Comparison(row.name, row.unit, peer.name, ours, theirs, ratio)

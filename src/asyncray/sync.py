@@ -7,6 +7,7 @@ background thread, since the caller has none; inside of tasks it is the worker's
 from __future__ import annotations
 
 import atexit
+import os
 import threading
 from collections.abc import Coroutine, Sequence
 from types import TracebackType
@@ -58,6 +59,7 @@ def init(address: str | None = None, *, ignore_reinit_error: bool = False, **set
     """Connects this process; see `asyncray.init` for the settings and errors."""
     global _background
     connection = cluster.init(address, ignore_reinit_error=ignore_reinit_error, **settings)
+    is_new = _background is None
     if _background is None:
         _background = BackgroundLoop()
         atexit.register(shutdown)
@@ -68,7 +70,7 @@ def init(address: str | None = None, *, ignore_reinit_error: bool = False, **set
     try:
         _background.run(connect())
     except BaseException:
-        if current.get_runtime() is None:
+        if is_new or current.get_runtime() is None:
             _stop_background()
         raise
     return BlockingConnection(connection)
@@ -77,8 +79,10 @@ def init(address: str | None = None, *, ignore_reinit_error: bool = False, **set
 def shutdown() -> None:
     """Leaves the cluster; one that `init` started ends."""
     if _background is not None:
-        _background.run(cluster.shutdown())
-        _stop_background()
+        try:
+            _background.run(cluster.shutdown())
+        finally:
+            _stop_background()
 
 
 def run(coroutine: Coroutine[Any, Any, _T]) -> _T:
@@ -164,6 +168,17 @@ def _await_local(refs: list[ObjectRef], timeout: float | None) -> None:
     except BaseException:
         runtime.call_soon(countdown.stop)
         raise
+
+
+def _after_fork() -> None:
+    """The thread of the loop is the parent's."""
+    global _background
+    if _background is not None:
+        _background = None
+        atexit.unregister(shutdown)
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def _stop_background() -> None:

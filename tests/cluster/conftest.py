@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -37,7 +38,10 @@ SHARED = {"shared_cluster": "driver_keeps_nothing", "shared_blocking_cluster": "
 def guard_tests_of_real_processes(request: pytest.FixtureRequest) -> None:
     """Takes the place of the one in the folder above, for which each test starts what it needs."""
     checks = [check for cluster, check in SHARED.items() if cluster in request.fixturenames]
-    for check in checks or ["leaves_nothing_behind"]:
+    if not checks:
+        is_async = inspect.iscoroutinefunction(request.function)
+        checks = ["leaves_nothing_behind", "leaves_its_cluster" if is_async else "leaves_its_cluster_blocking"]
+    for check in checks:
         request.getfixturevalue(check)
 
 
@@ -47,6 +51,21 @@ def workers_can_import_test_modules() -> Iterator[None]:
     sys.path.insert(0, str(ROOT))
     yield
     sys.path.remove(str(ROOT))
+
+
+@pytest.fixture
+async def leaves_its_cluster() -> AsyncIterator[None]:
+    """One test that fails must not fail those that follow."""
+    yield
+    if asyncray.is_initialized():
+        await asyncray.shutdown()
+
+
+@pytest.fixture
+def leaves_its_cluster_blocking() -> Iterator[None]:
+    yield
+    if asyncray.is_initialized():
+        asyncray.sync.shutdown()
 
 
 # ---- shared by the tests of a module

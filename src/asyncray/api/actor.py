@@ -10,7 +10,7 @@ from asyncray.api.options import ActorOptions, MethodOptions
 from asyncray.proto import ActorSpec
 from asyncray.resources import to_amounts
 from asyncray.worker.actor_client import method_template
-from asyncray.worker.functions import PickledFunction
+from asyncray.worker.functions import FunctionSource
 from asyncray.worker.object_ref import ObjectRef
 from asyncray.worker.runtime import Runtime
 from asyncray.worker.task import Template
@@ -25,10 +25,10 @@ Methods = dict[str, int]
 class ActorClass:
     """A class whose instances live in processes of their own: `C.remote(...)` returns a handle at once."""
 
-    def __init__(self, cls: type, options: ActorOptions) -> None:
+    def __init__(self, cls: type, options: ActorOptions, source: FunctionSource | None = None) -> None:
         self._class = cls
         self._options = options
-        self._pickled: PickledFunction | None = None
+        self._source = source or FunctionSource(cls)
         self.__doc__ = cls.__doc__
         self.__name__ = cls.__name__
 
@@ -38,7 +38,7 @@ class ActorClass:
 
     def options(self, **options: Any) -> ActorClass:
         """The same class with other options."""
-        return ActorClass(self._class, self._options.updated(options))
+        return ActorClass(self._class, self._options.updated(options), self._source)
 
     def remote(self, *args: Any, **kwargs: Any) -> ActorHandle:
         """Starts an actor. It lives until the last handle of it is gone, or `kill`.
@@ -46,10 +46,7 @@ class ActorClass:
         When its constructor raises, every call raises ActorDiedError with the remote traceback.
         """
         runtime = require_runtime()
-        if self._pickled is None:
-            self._pickled = PickledFunction(self._class)
-        class_id = self._pickled.function_id
-        runtime.call_now(runtime.functions.export, class_id, self._pickled.pickled)
+        class_id = self._source.exported(runtime)
         template = Template(0, class_id, f"{self._class.__name__}.__init__", 1)
         specification = ActorSpec(
             job_id=runtime.job_id or b"",
@@ -63,12 +60,6 @@ class ActorClass:
         )
         lifetime = runtime.outgoing.actor(specification, template, args, kwargs)
         return ActorHandle(specification.actor_id, self._class.__name__, _methods_of(self._class), lifetime)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_pickled": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
 
     def __repr__(self) -> str:
         return f"<remote class {self._class.__qualname__}>"
@@ -122,6 +113,7 @@ class ActorMethod:
     def remote(self, *args: Any, **kwargs: Any) -> Any:
         """Submits a call. Returns an ObjectRef; a list of them when `num_returns` is not 1."""
         bound = self._bound
+        self._lifetime.check_open()
         runtime = require_runtime()
         if bound is None or bound[0] is not runtime:
             template = method_template(runtime, self._actor_id, self._name, self._num_returns)

@@ -58,10 +58,10 @@ class Connection:
     async def _connect(self) -> Connection:
         if self._runtime is not None:
             return self
-        if current.get_runtime() is not None:
-            raise AsyncrayError(
-                "asyncray is initialised already: call shutdown() first, or init(ignore_reinit_error=True)"
-            )
+        existing = current.get_runtime()
+        if existing is not None and existing.loop.is_closed():
+            await disconnect()
+        _check_not_connected()
         if self._address is not None:
             info = _find(self._address)
             await self._join(info, self._token or _read_token(info))
@@ -69,6 +69,7 @@ class Connection:
         cluster = EmbeddedCluster(self._settings)
         try:
             info = await cluster.started()
+            _check_not_connected()  # another task may have connected meanwhile
             runtime = await self._join(info, info.token())
         except BaseException:
             await cluster.stop()
@@ -83,7 +84,11 @@ class Connection:
     def connect_soon(self) -> Runtime:
         """For `.remote()` without `init`, on a running loop: starts the cluster, and joins it in the background."""
         cluster = EmbeddedCluster(self._settings)
-        info = cluster.started_blocking()
+        try:
+            info = cluster.started_blocking()
+        except BaseException:
+            cluster.stop_soon()
+            raise
         runtime = self._new_runtime(info, info.token())
         _cluster_of[runtime] = cluster
         runtime.spawn(runtime.start(), name="join cluster").add_done_callback(_report_failure)
@@ -121,22 +126,52 @@ class Connection:
         return self._runtime
 
 
+def _check_not_connected() -> None:
+    if current.get_runtime() is not None:
+        raise AsyncrayError("asyncray is initialised already: call shutdown() first, or init(ignore_reinit_error=True)")
+
+
 async def disconnect() -> None:
     """Leaves the cluster; an embedded one ends."""
     runtime = current.get_runtime()
     if runtime is None:
         return
-    cluster = _cluster_of.pop(runtime, None)
-    await runtime.stop()
+    if runtime.executor is not None:
+        raise AsyncrayError("shutdown() is for drivers: a task or an actor cannot leave its cluster")
+    if not runtime.loop.is_closed():
+        try:
+            await runtime.stop()
+        finally:
+            cluster = _cluster_of.pop(runtime, None)
+            if cluster is not None:
+                await cluster.stop()
+        return
+    cluster = _abandon(runtime)
     if cluster is not None:
         await cluster.stop()
+
+
+def _abandon(runtime: Runtime) -> EmbeddedCluster | None:
+    """Its loop was closed without `shutdown`: nothing can be told to anybody any more. Returns its cluster."""
+    runtime.stopping = True
+    current.set_runtime(None)
+    return _cluster_of.pop(runtime, None)
 
 
 def require_runtime() -> Runtime:
     """The current runtime. Without one, an embedded cluster is started, as Ray does."""
     runtime = current.get_runtime()
     if runtime is not None:
-        return runtime
+        if not runtime.loop.is_closed():
+            return runtime
+        cluster = _abandon(runtime)
+        if cluster is not None:
+            cluster.stop_soon()
+    if current.was_forked():
+        raise AsyncrayError(
+            "this process was forked from one that uses asyncray, whose connections it cannot use:"
+            " call asyncray.init(address=...) here, or start the process by another method (spawn)"
+        )
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -8,6 +8,7 @@ import os
 import select
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +25,11 @@ def settle(future: asyncio.Future[None]) -> None:
     """Marks a future done, once."""
     if not future.done():
         future.set_result(None)
+
+
+def _let_go(cluster: EmbeddedCluster | None) -> None:
+    if cluster is not None:
+        cluster._close()
 
 
 class EmbeddedCluster:
@@ -46,6 +52,9 @@ class EmbeddedCluster:
             os.close(ready_writer)
             os.close(lifeline_reader)
         self._directory: str | None = None
+        # A forked process must not keep the cluster alive when this one is gone. Weak: a cluster may end before.
+        itself = weakref.ref(self)
+        os.register_at_fork(after_in_child=lambda: _let_go(itself()))
 
     async def started(self) -> SessionInfo:
         """Waits until it serves. Raises AsyncrayError with its reason when it does not."""
@@ -95,6 +104,10 @@ class EmbeddedCluster:
             loop.remove_reader(descriptor)
             os.close(descriptor)
             self._finish()
+
+    def stop_soon(self) -> None:
+        """Ends the cluster for a caller that cannot await: it notices by itself that nobody needs it."""
+        self._close()
 
     def _close(self) -> None:
         for descriptor in (self._ready, self._lifeline):

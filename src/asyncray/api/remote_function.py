@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from asyncray.api.connection import require_runtime
 from asyncray.api.options import TaskOptions
-from asyncray.worker.functions import PickledFunction
+from asyncray.worker.functions import FunctionSource
 from asyncray.worker.runtime import Runtime
 from asyncray.worker.task import Template
 
@@ -16,11 +16,13 @@ from asyncray.worker.task import Template
 class RemoteFunction:
     """A function whose calls run on the cluster: `f.remote(...)` returns an `ObjectRef` at once."""
 
-    def __init__(self, function: Callable[..., Any], options: TaskOptions) -> None:
+    def __init__(
+        self, function: Callable[..., Any], options: TaskOptions, source: FunctionSource | None = None
+    ) -> None:
         self._function = function
+        self._source = source or FunctionSource(function)
         self._options = options
         self._bound: tuple[Runtime, Template] | None = None
-        self._exported: PickledFunction | None = None
         functools.update_wrapper(self, function)
 
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
@@ -46,25 +48,22 @@ class RemoteFunction:
 
     def options(self, **options: Any) -> RemoteFunction:
         """The same function with other options."""
-        return RemoteFunction(self._function, self._options.updated(options))
+        return RemoteFunction(self._function, self._options.updated(options), self._source)
 
     def _bind(self, runtime: Runtime) -> tuple[Runtime, Template]:
-        exported = self._exported = PickledFunction(self._function)
         options = self._options
-        template = Template(
-            runtime.next_number(),
-            exported.function_id,
+        template = runtime.functions.template(
+            self._source.exported(runtime),
             options.name or self._function.__qualname__,
             options.num_returns,
             demand=options.demand(),
             max_retries=options.max_retries,
         )
-        runtime.call_now(runtime.functions.export, exported.function_id, exported.pickled)
         self._bound = (runtime, template)
         return self._bound
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_bound": None, "_exported": None}
+        return {**self.__dict__, "_bound": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

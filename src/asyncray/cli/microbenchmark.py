@@ -58,6 +58,8 @@ def microbenchmark(
     warmed up, and runs in several time slices: mean and standard deviation are theirs. The last column compares with
     the goal: 1 or more has reached it.
     """
+    import os
+
     from asyncray.benchmark.row import Plan
     from asyncray.benchmark.suite import choose, measure
 
@@ -68,6 +70,8 @@ def microbenchmark(
         for row in rows:
             click.echo(f"{row.name:<{_width(rows)}}  {_goal(row)}{'  (long)' if row.long else ''}".rstrip())
         return 0
+    # Every row has a cluster of its own, whichever programs usually join.
+    os.environ.pop("ASYNCRAY_ADDRESS", None)
     plan = Plan(seconds, repetitions, blocking, loop == "uvloop")
     # Figures on stdout must be all that is there.
     aside = json_file is not None and json_file.name == "-"

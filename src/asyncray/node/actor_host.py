@@ -67,7 +67,7 @@ class ActorHost(Manager):
             assert worker.session is not None
             worker.session.send(messages.CREATE_ACTOR, *creation)
 
-        actor.claim = self._pool.claim(job_id, granted)
+        actor.claim = self._pool.claim(job_id, granted, dedicated=True)
 
     def stop_actor(self, actor_id: bytes, graceful: bool) -> None:
         actor = self.actors.get(actor_id)
@@ -79,10 +79,7 @@ class ActorHost(Manager):
             self._pool.end(actor.worker, graceful=graceful)
 
     def end_job(self, job_id: bytes) -> None:
-        """The workers are ended by the pool; what still waits for one is forgotten."""
-        for actor in list(self.actors.values()):
-            if actor.claim is not None and actor.claim.job_id == job_id and actor.worker is None:
-                self._withdraw(actor)
+        """Nothing yet: the control plane knows which of its actors outlive a job, and stops the others."""
 
     def _withdraw(self, actor: HostedActor) -> None:
         """It is not wanted any more, and has no worker yet."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
 
 from asyncray import messages
 from asyncray.config import Config
+from asyncray.node import reclaim
 from asyncray.node.lease_queue import Allocation, LeaseQueue, LeaseRequest, NodeResources
-from asyncray.node.scheduling import NodeView, hybrid
+from asyncray.node.local_scheduler import Lease, LocalScheduler
+from asyncray.node.scheduling import NodeView
 from asyncray.node.sessions import Session, Sessions
+from asyncray.node.spillback import Spillback
 from asyncray.node.worker_pool import Claim, Worker, WorkerPool
 from asyncray.resources import Resources, to_amounts
 from asyncray.rpc.platform import Platform
@@ -18,30 +20,12 @@ from asyncray.rpc.service import Manager
 
 _log = logging.getLogger(__name__)
 
-_MINIMUM_LEASE_AGE = 0.1
-"""Seconds that a busy lease is held before it may be asked back for others."""
-
-
-@dataclass(slots=True, eq=False)
-class Lease:
-    """A worker that a process may use. `worker` is None until one is there."""
-
-    lease_id: bytes
-    holder: Session
-    request_id: int
-    allocation: Allocation
-    job_id: bytes
-    granted: float
-    worker: Worker | None = None
-    claim: Claim | None = None
-    wanted: bool = False
-    """Its holder has been asked to return it when it is idle."""
-    reclaimed: bool = False
-    """Its holder has been asked to return it once its tasks are done."""
+_DRAIN_INTERVAL = 0.02
+"""Seconds between two looks at whose turn is over: turns are slow, and a look costs more than most events."""
 
 
 class LeaseManager(Manager):
-    """The node's local scheduler."""
+    """The node's local scheduler: carries out what the state machines decide."""
 
     def __init__(
         self,
@@ -54,18 +38,17 @@ class LeaseManager(Manager):
     ) -> None:
         self._node_id = node_id
         self.resources = resources
-        self.queue = LeaseQueue(resources)
+        self.scheduler = LocalScheduler(resources, lambda: platform.entropy(8))
+        self._spillback = Spillback(node_id, 3 * config.resource_report_interval)
         self._sessions = sessions
         self._pool = pool
-        self._platform = platform
         self._config = config
-        self._reclaim_scheduled = False
-        self.leases: dict[bytes, Lease] = {}
-        self._by_worker: dict[bytes, Lease] = {}
-        self.actors: dict[bytes, Allocation] = {}
-        """Resources of the actors that live here, by the process id of their workers."""
-        self.view: dict[bytes, NodeView] = {}
-        """The other nodes, as the control plane last told."""
+        self._claims: dict[bytes, Claim] = {}
+        """Leases that wait for a worker, by their ids."""
+        self._turn_scheduled = False
+        self._drain_timer: asyncio.TimerHandle | None = None
+        self._drains_looked_at = -1.0
+        self._respill_timer: asyncio.TimerHandle | None = None
         self.changed = asyncio.Event()
         """Set whenever the resources or the queue have changed: the control link reports them."""
         sessions.handlers |= {
@@ -78,167 +61,201 @@ class LeaseManager(Manager):
         sessions.on_lost.append(self._session_lost)
         pool.on_death.append(self._worker_died)
 
+    @property
+    def queue(self) -> LeaseQueue:
+        return self.scheduler.queue
+
+    @property
+    def leases(self) -> dict[bytes, Lease]:
+        return self.scheduler.leases
+
+    @property
+    def actors(self) -> dict[bytes, Allocation]:
+        """Resources of the actors that live here, by the process id of their workers."""
+        return self.scheduler.actors
+
+    @property
+    def view(self) -> dict[bytes, NodeView]:
+        """The other nodes, as the control plane last told."""
+        return self._spillback.view
+
     async def run(self) -> None:
         while True:
             await asyncio.sleep(self._config.infeasible_warning_after / 2)
             self._warn_of_infeasible()
 
+    async def stop(self) -> None:
+        for timer in (self._drain_timer, self._respill_timer):
+            if timer is not None:
+                timer.cancel()
+
     def pump(self) -> None:
         """Grants what fits; called after every change."""
-        for request, allocation in self.queue.grants():
-            self._grant(request, allocation)
-        self.changed.set()
-        self._reclaim_soon()
-
-    def _reclaim_soon(self) -> None:
-        if len(self.queue) and not self._reclaim_scheduled:
-            self._reclaim_scheduled = True
-            asyncio.get_running_loop().call_soon(self._reclaim)
+        for lease in self.scheduler.grants():
+            self._find_worker(lease)
+        self._touch()
 
     def end_job(self, job_id: bytes) -> None:
-        """Its requests leave the queue; its workers are ended by the pool."""
-        for request in self.queue:
-            if request.job_id == job_id:
-                self.queue.cancel(request.key)
-        for lease in [lease for lease in self.leases.values() if lease.job_id == job_id]:
-            self._end(lease)
+        """Its requests leave the queue; its leases end, and so do their workers."""
+        for lease in self.scheduler.end_job(job_id):
+            self._discard(lease)
         self.pump()
 
+    # ------------------------------------------------------------------ requests
+
     def _on_request(self, session: Session, request_id: int, demand: Resources, job_id: bytes, spilled: bool) -> None:
-        nodes = [*self.view.values(), self._own_view()]
-        chosen = hybrid(self._node_id, nodes, demand)
-        if chosen is not None and chosen.node_id != self._node_id and not (spilled and self.queue.feasible(demand)):
-            session.send(messages.LEASE_SPILLED, request_id, chosen.address)
+        worker = self._pool.workers.get(session.process_id)
+        if worker is not None and worker.ending:
             return
         now = asyncio.get_running_loop().time()
+        if not (spilled and self.queue.feasible(demand)):
+            chosen = self._spillback.place(self._own_view(), demand, now)
+            if chosen is not None and chosen.node_id != self._node_id:
+                self._spill(session, request_id, demand, chosen, now)
+                return
         self.queue.add(LeaseRequest((session.process_id, request_id), demand, job_id, now))
         self.pump()
+
+    def _on_cancel(self, session: Session, request_id: int) -> None:
+        lease = self.scheduler.cancel((session.process_id, request_id))
+        if lease is not None:
+            self._release(lease)
+            self.pump()
 
     def _own_view(self) -> NodeView:
         return NodeView(self._node_id, "", self.resources.total, self.resources.available)
 
+    def _spill(self, session: Session, request_id: int, demand: Resources, node: NodeView, now: float) -> None:
+        session.send(messages.LEASE_SPILLED, request_id, node.address)
+        self._spillback.sent(node, demand, now)
+        expiry = self._spillback.next_expiry()
+        if self._respill_timer is None and expiry is not None:
+            self._respill_timer = asyncio.get_running_loop().call_at(expiry, self._respill_later)
+
+    def _respill_later(self) -> None:
+        self._respill_timer = None
+        self.respill()
+
     def respill(self) -> None:
-        """The view has changed: what can never run here may run elsewhere."""
+        """The view has changed: what can never run here, or not now, may run elsewhere."""
+        now = asyncio.get_running_loop().time()
         for request in self.queue:
-            if self.queue.feasible(request.demand):
-                continue
-            chosen = hybrid(self._node_id, self.view.values(), request.demand)
+            feasible = self.queue.feasible(request.demand)
+            chosen = self._spillback.place_elsewhere(request.demand, now, must_be_free=feasible)
             session = self._sessions.by_process.get(request.key[0])
             if chosen is not None and session is not None and self.queue.cancel(request.key):
-                session.send(messages.LEASE_SPILLED, request.key[1], chosen.address)
+                self._spill(session, request.key[1], request.demand, chosen, now)
+                self.changed.set()
 
-    def _on_cancel(self, session: Session, request_id: int) -> None:
-        if not self.queue.cancel((session.process_id, request_id)):
-            for lease in list(self.leases.values()):
-                if lease.holder is session and lease.request_id == request_id and lease.worker is None:
-                    self._end(lease)
-        self.pump()
+    # -------------------------------------------------------------------- leases
 
-    def _grant(self, request: LeaseRequest, allocation: Allocation) -> None:
-        holder = self._sessions.by_process[request.key[0]]
-        now = asyncio.get_running_loop().time()
-        lease = Lease(self._platform.entropy(8), holder, request.key[1], allocation, request.job_id, now)
-        self.leases[lease.lease_id] = lease
+    def _find_worker(self, lease: Lease) -> None:
+        claim = self._pool.claim(lease.request.job_id, lambda worker: self._assigned(lease, worker))
+        if lease.worker is None:
+            self._claims[lease.lease_id] = claim
 
-        def granted(worker: Worker) -> None:
-            lease.worker = worker
-            lease.granted = asyncio.get_running_loop().time()
-            self._by_worker[worker.process_id] = lease
-            holder.send(messages.LEASE_GRANTED, lease.request_id, lease.lease_id, worker.address, allocation.instances)
-            self._reclaim_soon()
-
-        lease.claim = self._pool.claim(request.job_id, granted)
+    def _assigned(self, lease: Lease, worker: Worker) -> None:
+        self._claims.pop(lease.lease_id, None)
+        self.scheduler.assigned(lease, worker.process_id, asyncio.get_running_loop().time())
+        granted = (messages.LEASE_GRANTED, lease.request.key[1], lease.lease_id, worker.address)
+        self._tell_holder(lease, *granted, lease.allocation.instances)
+        self._touch()
 
     def _on_return(self, session: Session, lease_id: bytes) -> None:
-        lease = self.leases.get(lease_id)
-        if lease is not None and lease.holder is session:
-            self._end(lease)
+        lease = self.scheduler.give_back(session.process_id, lease_id)
+        if lease is not None:
+            self._release(lease)
             self.pump()
 
-    def _end(self, lease: Lease, *, release_worker: bool = True) -> None:
-        del self.leases[lease.lease_id]
-        self.resources.release(lease.allocation)
-        if lease.claim is not None:
-            lease.claim.cancelled = True
-        if lease.worker is not None:
-            self._by_worker.pop(lease.worker.process_id, None)
-            if release_worker:
-                self._pool.release(lease.worker)
+    def _release(self, lease: Lease) -> None:
+        """The lease is over, and its worker, if it has one, is free for others."""
+        claim = self._claims.pop(lease.lease_id, None)
+        if claim is not None:
+            claim.cancelled = True
+        worker = self._worker_of(lease)
+        if worker is not None:
+            self._pool.release(worker)
 
-    def _allocation_of(self, session: Session) -> Allocation | None:
-        lease = self._by_worker.get(session.process_id)
-        return lease.allocation if lease is not None else self.actors.get(session.process_id)
+    def _discard(self, lease: Lease) -> None:
+        """The lease is over, and nobody wants what its worker runs."""
+        worker = self._worker_of(lease)
+        if worker is None:
+            self._release(lease)
+        else:
+            self._pool.end(worker, graceful=False)
 
-    def _on_blocked(self, session: Session) -> None:
-        allocation = self._allocation_of(session)
-        if allocation is not None:
-            self.resources.block(allocation)
-            self.queue.blocked.add(session.process_id)
-            self.pump()
+    def _worker_of(self, lease: Lease) -> Worker | None:
+        return None if lease.worker is None else self._pool.workers.get(lease.worker)
 
-    def _on_unblocked(self, session: Session) -> None:
-        allocation = self._allocation_of(session)
-        if allocation is not None:
-            self.resources.unblock(allocation)
-            self.queue.blocked.discard(session.process_id)
-            self.changed.set()
+    def _tell_holder(self, lease: Lease, *message: object) -> None:
+        session = self._sessions.by_process.get(lease.holder)
+        if session is not None:
+            session.send(*message)
 
     def _worker_died(self, worker: Worker, cause: str) -> None:
-        lease = self._by_worker.get(worker.process_id)
+        lease = self.scheduler.worker_lost(worker.process_id)
         if lease is not None:
-            lease.holder.send(messages.LEASE_LOST, lease.lease_id, cause)
-            self._end(lease, release_worker=False)
-        allocation = self.actors.pop(worker.process_id, None)
-        if allocation is not None:
-            self.resources.release(allocation)
+            self._tell_holder(lease, messages.LEASE_LOST, lease.lease_id, cause)
         self.pump()
 
     def _session_lost(self, session: Session) -> None:
         """A holder is gone: nobody wants what its workers are running."""
-        self.queue.cancel_all(session.process_id)
-        self.queue.blocked.discard(session.process_id)
-        for lease in [lease for lease in self.leases.values() if lease.holder is session]:
-            self._end(lease, release_worker=False)
-            if lease.worker is not None:
-                self._pool.end(lease.worker, graceful=False)
+        for lease in self.scheduler.process_lost(session.process_id):
+            self._discard(lease)
         self.pump()
 
-    def _reclaim(self) -> None:
-        """Asks holders for leases that others could use: idle ones at once, busy ones in turns.
+    # ------------------------------------------------------------------- blocked
 
-        A busy lease is asked back when its holder has more leases than the one who waits, or when that
-        one has none, and not before it has been held for a while: jobs share a node by taking turns.
-        """
-        self._reclaim_scheduled = False
-        held: dict[bytes, int] = {}
-        for lease in self.leases.values():
-            held[lease.holder.process_id] = held.get(lease.holder.process_id, 0) + 1
-        now = asyncio.get_running_loop().time()
-        waiting = {request.key[0] for request in self.queue if self.queue.feasible(request.demand)}
-        shapes = {request.key[0]: request.demand for request in self.queue}
-        again = False
-        for process_id in waiting:
-            own = held.get(process_id, 0)
-            for lease in self.leases.values():
-                if lease.worker is None or lease.reclaimed:
-                    continue
-                same = lease.holder.process_id == process_id and lease.allocation.demand == shapes[process_id]
-                if same:
-                    continue
-                theirs = held[lease.holder.process_id]
-                due = lease.holder.process_id != process_id and (own == 0 or theirs > own + 1)
-                if due and now - lease.granted < _MINIMUM_LEASE_AGE:
-                    again = True
-                    due = False
-                if due or not lease.wanted:
-                    lease.wanted = True
-                    lease.reclaimed = due
-                    lease.holder.send(messages.LEASE_RECLAIM, lease.lease_id, due)
-                if due:
-                    break
-        if again:
-            self._reclaim_scheduled = True
-            asyncio.get_running_loop().call_later(_MINIMUM_LEASE_AGE, self._reclaim)
+    def _on_blocked(self, session: Session) -> None:
+        """What the blocked task waits for is often asked for by the messages that follow: they come first."""
+        self.scheduler.block(session.process_id)
+        asyncio.get_running_loop().call_soon(self.pump)
+
+    def _on_unblocked(self, session: Session) -> None:
+        self.scheduler.unblock(session.process_id)
+        self._touch()
+
+    # --------------------------------------------------------------- taking back
+
+    def _touch(self) -> None:
+        """Something has changed. If somebody waits, leases are asked back, once in this turn of the loop."""
+        self.changed.set()
+        if len(self.queue) and not self._turn_scheduled:
+            self._turn_scheduled = True
+            asyncio.get_running_loop().call_soon(self._ask_back)
+
+    def _ask_back(self) -> None:
+        self._turn_scheduled = False
+        for lease in reclaim.now_wanted(self.queue, self.leases.values()):
+            self._tell_holder(lease, messages.LEASE_RECLAIM, lease.lease_id, False)
+        loop = asyncio.get_running_loop()
+        if loop.time() - self._drains_looked_at >= _DRAIN_INTERVAL:
+            self._drain()
+        else:
+            self._drain_at(self._drains_looked_at + _DRAIN_INTERVAL)
+
+    def _drain(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._drains_looked_at = loop.time()
+        drained, again_at = reclaim.now_draining(self.queue, self.leases.values(), loop.time())
+        for lease in drained:
+            self._tell_holder(lease, messages.LEASE_RECLAIM, lease.lease_id, True)
+        if again_at is not None:
+            self._drain_at(max(again_at, loop.time() + _DRAIN_INTERVAL))
+
+    def _drain_at(self, when: float) -> None:
+        """Looks then, or earlier if that is planned."""
+        timer = self._drain_timer
+        if timer is None or timer.when() > when:
+            if timer is not None:
+                timer.cancel()
+            self._drain_timer = asyncio.get_running_loop().call_at(when, self._drain_later)
+
+    def _drain_later(self) -> None:
+        self._drain_timer = None
+        self._drain()
+
+    # ------------------------------------------------------------------ warnings
 
     def _warn_of_infeasible(self) -> None:
         now = asyncio.get_running_loop().time()

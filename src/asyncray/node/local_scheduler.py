@@ -1,7 +1,7 @@
 """A node's leases, from the request to the return: a state machine without I/O.
 
 The caller feeds in what happens. After each change it asks `grants()` for the leases that need a worker now; at the
-end of a turn of the loop, when somebody waits, `reclaim.asked_back` for those that their holders should return.
+end of a turn of the loop, when somebody waits, `reclaim.py` says which ones their holders should return.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Lease:
     """When the holder got it."""
     wanted: bool = False
     """Its holder has been asked to return it when it is idle."""
-    draining: bool = False
-    """Its holder has been asked to return it once the tasks that it was sent are done."""
+    draining_since: float | None = None
+    """When its holder was asked to return it once the tasks that it was sent are done."""
 
     @property
     def holder(self) -> bytes:

@@ -6,20 +6,21 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from asyncray import messages
 from asyncray.config import Config
 from asyncray.messages import Address
 from asyncray.node.sessions import Session, Sessions
+from asyncray.node.start_pause import StartPause
 from asyncray.rpc.platform import Platform, WorkerLauncher
 from asyncray.rpc.service import Manager
 
 _log = logging.getLogger(__name__)
 
-_RESTART_DELAY = 1.0
-"""Seconds before a worker that ended without ever registering is replaced."""
+_LEAST_STARTING = 4
+"""Workers that may start at the same time, on a machine with fewer cores: more would only slow each other down."""
 
 
 @dataclass(slots=True, eq=False)
@@ -30,9 +31,20 @@ class Worker:
     started: float
     session: Session | None = None
     job_id: bytes | None = None
+    job: dict[str, Any] = field(default_factory=dict)
+    """What it was told of its job."""
     busy: bool = False
+    dedicated: bool = False
+    """Hosts an actor, and ends with it."""
     idle_since: float = 0.0
     ending: bool = False
+    """It is on its way out, whoever wanted that, and not to be used any more."""
+    dismissed: bool = False
+    """The pool wanted it to end."""
+
+    @property
+    def is_idle(self) -> bool:
+        return self.session is not None and not self.busy and not self.ending
 
     @property
     def address(self) -> Address:
@@ -46,6 +58,7 @@ class Claim:
 
     job_id: bytes
     granted: Callable[[Worker], None]
+    dedicated: bool
     cancelled: bool = False
 
 
@@ -67,6 +80,8 @@ class WorkerPool(Manager):
         self._specification = specification
         self._target = 0
         self._stopping = False
+        self._pause = StartPause()
+        self._resume_timer: asyncio.TimerHandle | None = None
         self._claims: deque[Claim] = deque()
         self.workers: dict[bytes, Worker] = {}
         self.on_death: list[Callable[[Worker, str], None]] = []
@@ -74,13 +89,12 @@ class WorkerPool(Manager):
         sessions.on_lost.append(self._session_lost)
 
     def keep_ready(self, count: int) -> None:
-        """How many workers are started ahead, and kept when idle."""
+        """How many workers there are at least, besides those of actors: started ahead, and kept when idle."""
         self._target = count
 
     async def start(self) -> None:
         await self._launcher.start(self._exited)
-        for _ in range(self._target):
-            self._launch()
+        self._refill()
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -89,23 +103,27 @@ class WorkerPool(Manager):
             now = loop.time()
             self._reap_idle(now)
             for worker in list(self.workers.values()):
-                if worker.session is None and now - worker.started > self._config.worker_start_timeout:
+                starting = worker.session is None and not worker.ending
+                if starting and now - worker.started > self._config.worker_start_timeout:
                     _log.error("worker %s did not register in time", worker.process_id.hex()[:8])
+                    worker.ending = True
                     self._launcher.kill(worker.process_id)
 
     async def stop(self) -> None:
         self._stopping = True
+        if self._resume_timer is not None:
+            self._resume_timer.cancel()
         await self._launcher.stop()
 
-    def claim(self, job_id: bytes, granted: Callable[[Worker], None]) -> Claim:
-        """Calls `granted` with a worker of the job, at once when one is idle."""
-        claim = Claim(job_id, granted)
+    def claim(self, job_id: bytes, granted: Callable[[Worker], None], *, dedicated: bool = False) -> Claim:
+        """Calls `granted` with a worker of the job, at once when one is idle. `dedicated`: for an actor."""
+        claim = Claim(job_id, granted, dedicated)
         worker = self._find_idle(job_id)
         if worker is not None:
             self._take(worker, claim)
         else:
             self._claims.append(claim)
-            self._start_missing()
+        self._refill()
         return claim
 
     def release(self, worker: Worker) -> None:
@@ -118,38 +136,53 @@ class WorkerPool(Manager):
 
     def end(self, worker: Worker, *, graceful: bool) -> None:
         """Asks the worker to exit, or kills it."""
-        worker.ending = True
+        worker.ending = worker.dismissed = True
         if graceful and worker.session is not None:
             worker.session.send(messages.EXIT, True)
         else:
             self._launcher.kill(worker.process_id)
 
     def end_job(self, job_id: bytes) -> None:
-        """The job is over: its workers go."""
-        for claim in self._claims:
-            claim.cancelled = claim.cancelled or claim.job_id == job_id
+        """The job is over: its idle workers go. Busy ones are ended by who uses them: an actor may outlive its job."""
         for worker in list(self.workers.values()):
-            if worker.job_id == job_id:
+            if worker.job_id == job_id and worker.is_idle:
                 self.end(worker, graceful=False)
 
     def idle_count(self) -> int:
-        return sum(1 for worker in self.workers.values() if worker.session and not worker.busy)
+        return sum(1 for worker in self.workers.values() if worker.is_idle)
 
-    def _launch(self) -> None:
+    def _refill(self) -> None:
+        """Starts workers: one for each claim, and as many as are to be ready."""
+        if self._stopping:
+            return
+        claims = sum(1 for claim in self._claims if not claim.cancelled)
+        starting = sum(1 for worker in self.workers.values() if worker.session is None and not worker.ending)
+        ready = sum(1 for worker in self.workers.values() if not worker.dedicated and not worker.ending)
+        missing = min(max(claims - starting, self._target - ready), max(self._target, _LEAST_STARTING) - starting)
+        now = asyncio.get_running_loop().time()
+        if missing > 0 and now < self._pause.until:
+            self._refill_at(self._pause.until)
+            return
+        for _ in range(missing):
+            self._launch(now)
+
+    def _refill_at(self, when: float) -> None:
+        if self._resume_timer is None:
+            self._resume_timer = asyncio.get_running_loop().call_at(when, self._resume)
+
+    def _resume(self) -> None:
+        self._resume_timer = None
+        self._refill()
+
+    def _launch(self, now: float) -> None:
         process_id = self._platform.entropy(16)
-        self.workers[process_id] = Worker(process_id, asyncio.get_running_loop().time())
+        self.workers[process_id] = Worker(process_id, now)
         self._launcher.launch(process_id, {**self._specification, "process_id": process_id})
-
-    def _start_missing(self) -> None:
-        starting = sum(1 for worker in self.workers.values() if worker.session is None)
-        waiting = sum(1 for claim in self._claims if not claim.cancelled)
-        for _ in range(waiting - starting):
-            self._launch()
 
     def _find_idle(self, job_id: bytes) -> Worker | None:
         unassigned = None
         for worker in self.workers.values():
-            if worker.busy or worker.ending or worker.session is None:
+            if not worker.is_idle:
                 continue
             if worker.job_id == job_id:
                 return worker
@@ -159,17 +192,21 @@ class WorkerPool(Manager):
 
     def _take(self, worker: Worker, claim: Claim) -> None:
         worker.busy = True
+        worker.dedicated = claim.dedicated
         if worker.job_id is None:
             assert worker.session is not None
+            self._pause.succeeded()
+            worker.job = self._job_information(claim.job_id)
             worker.job_id = worker.session.job_id = claim.job_id
-            worker.session.send(messages.ASSIGN, claim.job_id, self._sessions.jobs.get(claim.job_id, {}), {})
-            self._keep_target()
+            worker.session.send(messages.ASSIGN, claim.job_id, worker.job, {})
         claim.granted(worker)
 
-    def _keep_target(self) -> None:
-        """Replaces workers that a job has just taken, while fewer than the target are there."""
-        if len(self.workers) < self._target:
-            self._launch()
+    def _job_information(self, job_id: bytes) -> dict[str, Any]:
+        """From the driver; or, when the job is over, from the actors that outlive it."""
+        known = self._sessions.jobs.get(job_id)
+        if known is not None:
+            return known
+        return next((worker.job for worker in self.workers.values() if worker.job_id == job_id), {})
 
     def _serve_claims(self) -> None:
         waiting, self._claims = self._claims, deque()
@@ -181,7 +218,7 @@ class WorkerPool(Manager):
                 self._claims.append(claim)
             else:
                 self._take(worker, claim)
-        self._start_missing()
+        self._refill()
 
     def _registered(self, session: Session) -> None:
         worker = self.workers.get(session.process_id)
@@ -207,21 +244,12 @@ class WorkerPool(Manager):
             worker.session.stream.close()
         for callback in self.on_death:
             callback(worker, cause)
-        if self._stopping:
-            return
-        if worker.session is None:  # it never came up: do not spin
-            asyncio.get_running_loop().call_later(_RESTART_DELAY, self._refill)
-        else:
-            self._refill()
-
-    def _refill(self) -> None:
-        if not self._stopping:
-            self._start_missing()
-            while len(self.workers) < self._target:
-                self._launch()
+        if worker.session is None or (worker.job_id is None and not worker.dismissed):
+            self._pause.failed(asyncio.get_running_loop().time())
+        self._refill()
 
     def _reap_idle(self, now: float) -> None:
-        idle = [worker for worker in self.workers.values() if worker.session and not worker.busy and not worker.ending]
+        idle = [worker for worker in self.workers.values() if worker.is_idle]
         surplus = len(idle) - self._target
         for worker in sorted(idle, key=lambda worker: worker.idle_since):
             if surplus <= 0:

@@ -1,6 +1,6 @@
 """One stream of an HTTP/2 connection, as bytes in and bytes out within the flow-control windows.
 
-This file and `http2_connection.py` alone reach into grpclib and h2.
+This file, `http2_connection.py` and `http2_events.py` alone reach into grpclib and h2.
 """
 
 from __future__ import annotations

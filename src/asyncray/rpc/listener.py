@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -97,10 +98,14 @@ class GrpcListener:
                     link.frames.close()
             connection.close()
         await self._no_connections.wait()
-        for server in self._servers:
-            await server.wait_closed()
+        with contextlib.suppress(TimeoutError):  # it may wait for peers that do not shake hands
+            async with asyncio.timeout(self.config.stop_timeout):
+                for server in self._servers:
+                    await server.wait_closed()
         if self.calls:
-            await asyncio.wait(self.calls)
+            _, late = await asyncio.wait(self.calls, timeout=self.config.stop_timeout)
+            for call in late:
+                _log.warning("a call goes on after it was cancelled: %r", call)
         await asyncio.sleep(0)  # the receivers' `on_close` is called in this turn
 
     def connected(self, connection: Http2Connection) -> None:
@@ -123,6 +128,7 @@ class _Requests(Http2Handler):
 
     def __init__(self, listener: GrpcListener) -> None:
         self._listener = listener
+        self._warned = False
         self._unary: Any = None
         """grpclib's handler, made for the first unary call: not every process serves any."""
 
@@ -137,7 +143,9 @@ class _Requests(Http2Handler):
         received = dict(headers)
         route = received.get(":path", "")
         if not listener.token.accepts(received):
-            _log.warning("refused %s, which called %s without the right token", connection.remote, route)
+            if not self._warned:
+                self._warned = True
+                _log.warning("refused %s, which called %s without the right token", connection.remote, route)
             self._refuse(connection, stream_id, AuthenticationError("the token is missing or wrong"))
         elif not listener.accepting:
             self._refuse(connection, stream_id, ConnectionFailed("the process is stopping"))

@@ -84,12 +84,16 @@ def listen_unix(path: str) -> socket.socket:
         os.fchmod(sock.fileno(), 0o600)
         sock.bind(path)
         sock.listen(_BACKLOG)
-    except BaseException as error:
+    except OSError as error:
         sock.close()
-        if isinstance(error, OSError) and not isinstance(error, AddressInUse):
-            raise ConnectionFailed(f"cannot listen on {_UNIX}{path}: {error.strerror or error}") from error
-        raise
+        raise error if isinstance(error, AddressInUse) else _cannot_listen(f"{_UNIX}{path}", error) from error
     return sock
+
+
+def _cannot_listen(address: str, error: OSError) -> AddressInUse | ConnectionFailed:
+    if error.errno == errno.EADDRINUSE:
+        return AddressInUse(f"{address} is taken: another process listens there")
+    return ConnectionFailed(f"cannot listen on {address}: {error.strerror or error}")
 
 
 def _remove_stale(path: str) -> None:
@@ -122,7 +126,7 @@ async def listen_tcp(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, name = found[0]
         sock = socket.socket(family, kind, protocol)
     except OSError as error:
-        raise ConnectionFailed(f"cannot listen on {address}: {error.strerror or error}") from error
+        raise _cannot_listen(address, error) from error
     try:
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -130,7 +134,5 @@ async def listen_tcp(host: str, port: int) -> socket.socket:
         sock.listen(_BACKLOG)
     except OSError as error:
         sock.close()
-        if error.errno == errno.EADDRINUSE:
-            raise AddressInUse(f"{address} is taken: another process listens there") from error
-        raise ConnectionFailed(f"cannot listen on {address}: {error.strerror or error}") from error
+        raise _cannot_listen(address, error) from error
     return sock

@@ -271,4 +271,4 @@ class ActorClient:
 
 def method_template(runtime: Runtime, actor_id: bytes, name: str, num_returns: int) -> Template:
     """The template of the calls of one method of one actor."""
-    return Template(runtime.next_number(), actor_id, name, num_returns, is_method=True)
+    return runtime.functions.template(actor_id, name, num_returns, is_method=True)

@@ -63,6 +63,8 @@ def pack(runtime: Runtime, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Pac
             held.append(argument._reference)
             named = {**named, keyword: None}
     serialized = serialization.serialize((tuple(plain), named))
+    for reference in serialized.references:
+        reference.check(runtime)
     held += [reference._reference for reference in serialized.references]
     return _bounded(runtime, serialized.to_bytes(), entries, held)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from asyncray.rpc.stream import FrameStream
 
 if TYPE_CHECKING:
     from asyncray.worker.runtime import Runtime
+
+_log = logging.getLogger(__name__)
 
 ROUTE = "/asyncray.Control/ProcessSession"
 
@@ -45,6 +48,8 @@ class ControlLink:
 
     def send(self, *message: Any) -> None:
         """Sends on the session, opened if need be."""
+        if self._closing:
+            return
         session = self._session
         if session is not None and session.done() and not session.cancelled() and session.exception() is None:
             session.result().send(message)
@@ -73,18 +78,14 @@ class ControlLink:
                 callback(error)
 
     async def _connected(self) -> Channel:
-        if self._channel is None:
+        if self._channel is None or _has_ended(self._channel):
             self._channel = self._runtime.spawn(
                 self._runtime.platform.network.connect(self.target), name="dial control plane"
             )
-        try:
-            return await asyncio.shield(self._channel)
-        except OSError:
-            self._channel = None
-            raise
+        return await asyncio.shield(self._channel)
 
     async def _open_session(self) -> FrameStream:
-        if self._session is None:
+        if self._session is None or _has_ended(self._session):
             self._session = self._runtime.spawn(self._open(), name="control session")
         return await asyncio.shield(self._session)
 
@@ -93,8 +94,18 @@ class ControlLink:
         return await channel.open(ROUTE, self, (messages.HELLO, self._runtime.address, self._runtime.role))
 
     async def _send_later(self, message: tuple[Any, ...]) -> None:
-        (await self._open_session()).send(message)
+        try:
+            session = await self._open_session()
+        except AsyncrayError as error:
+            _log.warning("cannot tell the control plane at %s: %s", self.target, error)
+        else:
+            session.send(message)
 
     def _on_job_accepted(self, job_id: bytes) -> None:
         if self._accepted is not None and not self._accepted.done():
             self._accepted.set_result(None)
+
+
+def _has_ended(dial: asyncio.Task[Channel] | asyncio.Task[FrameStream]) -> bool:
+    """Whether it has failed, or what it opened is closed: to be dialled again."""
+    return dial.done() and (dial.cancelled() or dial.exception() is not None or dial.result().closed)

@@ -7,7 +7,7 @@ import inspect
 import os
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -94,8 +94,10 @@ class Executor:
             function = self.function(template)
             args, kwargs = self.arguments(call)
             if template.is_async:
-                coroutine = self.blocking.run(function(*args, **kwargs))
-                value = asyncio.run_coroutine_threadsafe(coroutine, self._runtime.loop).result()
+                coroutine = _kept_from_loop(self.blocking.run(function(*args, **kwargs)))
+                value, request = asyncio.run_coroutine_threadsafe(coroutine, self._runtime.loop).result()
+                if request is not None:
+                    raise request
             else:
                 value = function(*args, **kwargs)
             del args, kwargs
@@ -262,3 +264,11 @@ class Executor:
         """Lets `run_main` return once the running call is done."""
         for _ in range(self.actor.concurrency):
             self._queue.put(None)
+
+
+async def _kept_from_loop(coroutine: Coroutine[Any, Any, Any]) -> tuple[Any, BaseException | None]:
+    """The value, or what would end the loop if it left a task of it."""
+    try:
+        return await coroutine, None
+    except (SystemExit, KeyboardInterrupt) as request:
+        return None, request

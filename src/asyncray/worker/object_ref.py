@@ -66,11 +66,14 @@ class ObjectRef:
 
     def __reduce__(self) -> Any:
         reference = self._reference
-        if self._runtime.stopping:
-            self.check(None)
         return serialization.capture_reference(self, reference.id, reference.owner or self._runtime.address)
 
-    def check(self, runtime: Runtime | None) -> None:
+    def check_open(self) -> None:
+        """For the reference that stands for an actor: raises AsyncrayError when its cluster has been left."""
+        if self._runtime.stopping:
+            raise AsyncrayError("the actor belongs to a cluster that this process has left: create it anew")
+
+    def check(self, runtime: Runtime) -> None:
         """Raises AsyncrayError when the reference belongs to a cluster that this process has left."""
         if self._runtime is not runtime:
             raise AsyncrayError(f"{self!r} belongs to a cluster that this process has left: it cannot be passed on")

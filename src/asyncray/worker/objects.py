@@ -256,9 +256,9 @@ class Objects:
             self.free_stored(reference.id, location.node_id, location.node_address)
         reference.state, reference.value = GONE, None
 
-    def close(self) -> None:
-        """The process leaves its cluster: what is not here by now never comes."""
-        error = serialization.dumps_error(AsyncrayError("asyncray was shut down before the value was there"))
+    def close(self, reason: AsyncrayError, *, tell: bool) -> None:
+        """What is not here by now never comes. Those who wait are told, or forgotten."""
+        error = serialization.dumps_error(reason)
         references = self._runtime.ownership.references
         for reference in [*references.values(), *references.shadowed.values()]:
             waiting: list[Waiter] = []
@@ -266,6 +266,8 @@ class Objects:
                 waiting, reference.value.waiting = reference.value.waiting or [], None
             elif reference.state != PENDING:
                 continue
+            if not tell:
+                reference.waiters, waiting = None, []
             self.resolve(reference, ERROR, error)
             for callback in waiting:
                 callback(reference)

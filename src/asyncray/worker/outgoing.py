@@ -30,11 +30,6 @@ class Outgoing:
 
     def method(self, lifetime: ObjectRef, template: Template, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Submits a call to an actor, whose handles share `lifetime`; returns its ObjectRef, or a list of them."""
-        if lifetime._runtime is not self._runtime:
-            raise AsyncrayError(
-                f"the actor of {template.name}() belongs to a cluster that this process has left: create it anew,"
-                " or get another handle of it"
-            )
         task, outcome = self._new_task(template, args, kwargs)
         # The reference itself, not its record: the handle may be dropped before the loop has counted the call.
         self._runtime.call_now(self._submit_method, lifetime, task)
@@ -70,6 +65,8 @@ class Outgoing:
         if template.num_returns == 1:
             reference = own(return_id(task_id, 0))
             task = PendingTask(task_id, template, packed.payload, reference)
+            if not reference.state:
+                reference.value = task  # until it has one: finds the task when the reference is cancelled
             outcome = ObjectRef(reference, runtime)
         else:
             references = [own(return_id(task_id, index)) for index in range(template.num_returns)]

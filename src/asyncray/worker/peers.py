@@ -98,6 +98,9 @@ class _PeerStream:
                 return
             self._link = self._peers.accepted(message[1], stream)
             return
+        if link.lost:
+            stream.close()
+            return
         handler = self._peers.handlers.get(message[0])
         if handler is None:
             stream.close(ProtocolError(f"message {message[0]} does not belong on a peer stream"))
@@ -165,6 +168,9 @@ class Peers:
             stream = await channel.open(ROUTE, _PeerStream(self, link), hello)
         except (AsyncrayError, OSError) as error:
             _log.debug("cannot reach process %s: %s", link.process_id.hex()[:8], error)
-            self.lose(link, error)
+            if link.stream is None:  # else the other side has dialled meanwhile
+                self.lose(link, error)
             return
         link.attach(stream)
+        if link.lost:
+            link.close()

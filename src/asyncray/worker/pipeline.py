@@ -37,6 +37,7 @@ class Lease:
     __slots__ = (
         "address",
         "alone",
+        "depth",
         "drain",
         "idle_since",
         "in_flight",
@@ -63,9 +64,12 @@ class Lease:
         self.node = node
         self.pipeline = pipeline
         self.in_flight: dict[bytes, PendingTask] = {}
-        self.idle_since = now
+        self.idle_since: float | None = now
+        """None while something is in flight, and until the turn in which that was done has ended."""
+        self.depth = 1
+        """How many tasks may be in flight: the least of what the templates of those that are allow."""
         self.alone = False
-        """The task in flight must not be joined by others."""
+        """What is in flight must not be joined by others."""
         self.drain = False
         """To be returned once nothing is in flight."""
         self.wanted = False
@@ -116,14 +120,14 @@ class Pipeline:
     def completed(self, lease: Lease, task: PendingTask, microseconds: int) -> None:
         """A result has arrived. The caller calls `assign` once for all results of a frame."""
         lease.in_flight.pop(task.id, None)
-        lease.alone = False
+        lease.alone = lease.alone and bool(lease.in_flight)
         task.template.observe(microseconds)
 
     def handed_back(self, lease: Lease, task_ids: list[bytes]) -> None:
         """The worker is busy for longer than expected and returns what it has not begun."""
         returned = [task for task in map(lease.in_flight.pop, task_ids, [None] * len(task_ids)) if task is not None]
         self.queue.extendleft(reversed(returned))
-        lease.alone = True
+        lease.alone = bool(lease.in_flight)  # the result of what held them up may have overtaken this message
 
     def lost(self, lease: Lease) -> list[PendingTask]:
         """The lease is over because its worker died. Returns the tasks that were with it, oldest first."""
@@ -146,7 +150,8 @@ class Pipeline:
     def expire(self, now: float) -> None:
         """Returns leases that have been idle for too long."""
         for lease in list(self.leases.values()):
-            if not lease.in_flight and not lease.lost and now - lease.idle_since > self._config.lease_idle_timeout:
+            idle = lease.idle_since is not None and now - lease.idle_since > self._config.lease_idle_timeout
+            if idle and not lease.in_flight and not lease.lost:
                 self._give_back(lease)
 
     def idle(self) -> bool:
@@ -157,28 +162,36 @@ class Pipeline:
         best, fewest = None, self._depth(task.template)
         for lease in self.leases.values():
             load = len(lease.in_flight)
-            if load < fewest and not lease.lost and not lease.drain and not lease.alone and not (load and task.alone):
+            if load < fewest and not (lease.lost or lease.drain) and (not load or self._may_join(task, lease)):
                 best, fewest = lease, load
         return best
+
+    def _may_join(self, task: PendingTask, lease: Lease) -> bool:
+        return len(lease.in_flight) < lease.depth and not lease.alone and not task.alone
 
     def _take(self, lease: Lease) -> list[PendingTask]:
         """The tasks at the head of the queue that go to this lease now: at least one."""
         queue = self.queue
+        in_flight = lease.in_flight
         first = queue.popleft()
         taken = [first]
-        in_flight = lease.in_flight
+        depth = self._depth(first.template)
+        lease.depth = min(depth, lease.depth) if in_flight else depth
+        lease.alone = first.alone
+        lease.idle_since = None
         in_flight[first.id] = first
         if first.alone:
-            lease.alone = True
             return taken
-        depth = self._depth(first.template)
-        fair = -(-(len(queue) + 1) // len(self.leases))
-        room = min(depth - len(in_flight), fair - 1)
+        others = sum(1 for other in self.leases.values() if not (other.lost or other.drain or other is lease))
+        room = min(lease.depth - len(in_flight), len(queue) // (1 + others))
         while room > 0 and queue:
             task = queue[0]
             if task.alone or (task.template is not first.template and self._depth(task.template) <= len(in_flight)):
                 break
             queue.popleft()
+            if task.template is not first.template:
+                lease.depth = min(lease.depth, self._depth(task.template))
+                room = min(room, lease.depth - len(in_flight))
             in_flight[task.id] = task
             taken.append(task)
             room -= 1
@@ -198,19 +211,18 @@ class Pipeline:
                 count = wanted - self.requested
                 self.requested = wanted
                 self._port.request_leases(self, count)
-            self._return_wanted(drained_only=True)
-            return
-        if self.requested:
+        elif self.requested:
             self._port.cancel_requests(self)
-        for lease in list(self.leases.values()):
-            if not lease.in_flight:
-                lease.idle_since = now
-        self._return_wanted(drained_only=False)
+        self._look_for_idle(now)
 
-    def _return_wanted(self, *, drained_only: bool) -> None:
+    def _look_for_idle(self, now: float) -> None:
         for lease in list(self.leases.values()):
-            if (lease.drain or (lease.wanted and not drained_only)) and not lease.in_flight and not lease.lost:
+            if lease.in_flight or lease.lost:
+                continue
+            if lease.drain or (lease.wanted and not self.queue):
                 self._give_back(lease)
+            elif lease.idle_since is None:
+                lease.idle_since = now
 
     def _give_back(self, lease: Lease) -> None:
         del self.leases[lease.lease_id]

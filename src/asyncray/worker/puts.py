@@ -42,6 +42,8 @@ class Puts:
                 reference.state = INLINE
                 return ObjectRef(reference, runtime), None
         serialized = serialization.serialize(value)
+        for inner in serialized.references:
+            inner.check(runtime)
         reference = self._new_reference()
         ref = ObjectRef(reference, runtime)
         if serialized.references:

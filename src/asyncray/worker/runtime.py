@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from asyncray import messages
 from asyncray.config import Config
-from asyncray.errors import NodeDiedError
+from asyncray.errors import AsyncrayError, NodeDiedError
 from asyncray.ids import return_id
 from asyncray.messages import Address
 from asyncray.rpc.network import Listener
@@ -189,10 +189,18 @@ class Runtime:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self.objects.close()
+        self.objects.close(AsyncrayError("asyncray was shut down before the value was there"), tell=True)
         if self._listener is not None:
             await self._listener.close()
         self.store.close()
+
+    def forked(self) -> None:
+        """In the child of a fork: whatever is not here yet cannot come. Nothing is sent, and nobody called back."""
+        self.stopping = True
+        self.ownership_lock = threading.Lock()  # another thread of the parent may have held it
+        self.schedule_turn = _do_nothing  # type: ignore[method-assign]
+        error = AsyncrayError("the value was not there when this process was forked: await it in the parent")
+        self.objects.close(error, tell=False)
 
     def spawn(self, coroutine: Coroutine[Any, Any, _T], *, name: str) -> asyncio.Task[_T]:
         """A task of the runtime, ended with it. A failure that nobody awaits is logged."""
@@ -389,3 +397,7 @@ class Runtime:
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(Exception):
                 stream.flush()
+
+
+def _do_nothing() -> None:
+    pass

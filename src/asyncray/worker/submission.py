@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from asyncray import messages, serialization
@@ -35,6 +36,8 @@ class Submitter:
         self._dirty: set[Pipeline] = set()
         self._requests: dict[int, tuple[Pipeline, NodeLink]] = {}
         self._next_request = 0
+        self._cancelled: dict[Pipeline, int] = {}
+        """How many cancelled tasks may be in the queue."""
         self._by_worker: dict[bytes, Lease] = {}
         self._leases: dict[bytes, Lease] = {}
         self.in_flight: dict[bytes, PendingTask] = {}
@@ -103,6 +106,9 @@ class Submitter:
             dirty, self._dirty = self._dirty, set()
             now = self._runtime.loop.time()
             for pipeline in dirty:
+                # A queue is cleared of cancelled tasks when they are half of it: a step each, however many there are.
+                if 2 * self._cancelled.get(pipeline, 0) >= len(pipeline.queue) and self._cancelled.pop(pipeline, 0):
+                    pipeline.queue = deque(task for task in pipeline.queue if not self.withdrawn(task))
                 pipeline.assign(now)
 
     def joined(self) -> None:
@@ -121,17 +127,24 @@ class Submitter:
         for key, pipeline in list(self._pipelines.items()):
             pipeline.expire(now)
             if pipeline.idle():
+                self._cancelled.pop(pipeline, None)
                 del self._pipelines[key]
 
     def withdraw(self, reference: Reference) -> None:
-        """Takes the task of a cancelled reference out of its queue, if it has not been sent."""
-        for pipeline in self._pipelines.values():
-            for task in pipeline.queue:
-                if task.returns is reference:
-                    pipeline.queue.remove(task)
-                    self.let_go(task)
-                    self._touch(pipeline)
-                    return
+        """Lets go of the task of a reference that has just been cancelled, unless it has been sent."""
+        task = reference.value if reference.state == PENDING else None
+        if type(task) is not PendingTask or task.id in self.in_flight:
+            return
+        pipeline = None if task.template.is_method else self._pipelines.get(task.template.key)
+        if pipeline is not None:
+            self._drop_from_queue(task, pipeline)
+        else:
+            self.let_go(task)
+
+    def _drop_from_queue(self, task: PendingTask, pipeline: Pipeline) -> None:
+        self.let_go(task)
+        self._cancelled[pipeline] = self._cancelled.get(pipeline, 0) + 1
+        self._touch(pipeline)
 
     def withdrawn(self, task: PendingTask) -> bool:
         """Whether its reference has been cancelled: what has not been sent need not run any more."""
@@ -143,6 +156,10 @@ class Submitter:
         link = self._runtime.peers.link(lease.address)
         in_flight = self.in_flight
         for task in tasks:
+            if self._cancelled and self.withdrawn(task):
+                del lease.in_flight[task.id]
+                lease.alone = bool(lease.in_flight) and lease.alone
+                continue
             task.lane = lease
             in_flight[task.id] = task
             template = task.template
@@ -305,7 +322,9 @@ class Submitter:
         lease = self._by_worker.get(link.process_id)
         if lease is not None:
             for task_id in task_ids:
-                self.in_flight.pop(task_id, None)
+                task = self.in_flight.pop(task_id, None)
+                if task is not None and self.withdrawn(task):
+                    self._drop_from_queue(task, lease.pipeline)
             lease.pipeline.handed_back(lease, task_ids)
             self._touch(lease.pipeline)
 

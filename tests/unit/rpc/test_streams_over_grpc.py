@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import weakref
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -284,6 +286,22 @@ async def test_a_first_message_that_cannot_be_sent_opens_nothing(server: Server,
         await channel.open(ROUTE, Recorder(), (messages.RELEASE, object()))
     await channel.open(ROUTE, Recorder())
     assert len(server.accepted) == 1
+
+
+async def test_streams_that_are_over_are_forgotten(server: Server, channel: Channel) -> None:
+    streams = []
+    for number in range(50):
+        recorder = Recorder()
+        stream = await channel.open(ROUTE, recorder, release(number))
+        await server.last.recorder.received(1)
+        (stream if number % 2 else server.last.stream).close()
+        await recorder.ended()
+        await server.last.recorder.ended()
+        streams += [weakref.ref(stream), weakref.ref(server.last.stream)]
+    server.accepted.clear()
+    del stream, recorder
+    gc.collect()
+    assert [stream for stream in streams if stream() is not None] == []
 
 
 async def test_streams_above_the_limit_of_the_peer_wait_for_others_to_end(server: Server, target: str) -> None:

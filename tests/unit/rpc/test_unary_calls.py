@@ -177,6 +177,24 @@ async def test_calls_waiting_for_a_free_stream_fail_with_the_connection(
     assert {type(result) for result in results} == {ConnectionFailed}
 
 
+async def test_a_caller_that_gives_up_while_it_waits_for_a_free_stream_leaves_its_turn_to_the_next(
+    stub: ControlStub, control: Control
+) -> None:
+    holding = [asyncio.create_task(stub.list_jobs(Empty())) for _ in range(1000)]
+    async with asyncio.timeout(PATIENCE):
+        await control.entered.wait()
+        waiting = [asyncio.create_task(stub.kv_get(KvKey(key=b"k"))) for _ in range(5)]
+        await asyncio.sleep(0.05)
+        assert not any(call.done() for call in waiting)
+        holding[0].cancel()
+        for call in waiting[:4]:
+            call.cancel()
+        assert (await waiting[4]).value == b"kk"
+        for call in holding:
+            call.cancel()
+        await asyncio.wait(holding)
+
+
 async def test_a_stream_cannot_be_called_as_a_method(stub: ControlStub) -> None:
     with pytest.raises(NotImplementedError, match=r"Channel\.open"):
         async for _ in stub.node_session([Frame()]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -100,6 +100,7 @@ class Process:
         references = []
         for id, owner in contained:
             reference = self.ownership.borrow(id, owner, source)
+            assert self.key(reference) == (id, owner[0]), "another object of the same id"
             self.world.acquire(self, reference, ways.get(self.key(reference)))
             references.append(reference)
         return references
@@ -174,23 +175,23 @@ class Process:
 
     def receive(self, sender: Process, body: Any, ways: Ways) -> None:
         kind, *fields = body
-        handler = {
+        handlers: dict[int, Callable[..., None]] = {
             messages.BORROW: self.ownership.on_borrow,
             messages.BORROW_ACK: self.ownership.on_borrow_ack,
             messages.RELEASE: self.ownership.on_release,
             messages.CONFIRM: self.ownership.on_confirm,
-        }.get(kind)
-        if handler is not None:
-            handler(sender.address(), *fields)
+        }
+        if kind in handlers:
+            handlers[kind](sender.address(), *fields)
         elif kind == messages.TASK:
             self.received.append((sender.id, body, ways))
         elif kind == messages.RESULT:
-            self.on_result(sender, *fields, ways)
+            self.on_result(sender, fields[0], fields[1], ways)
         elif kind == messages.GET:
-            self.asked.append((sender.id, *fields))
+            self.asked.append((sender.id, fields[0]))
             self.answer()
         elif kind == messages.VALUE:
-            self.on_value(sender, *fields, ways)
+            self.on_value(sender, fields[0], fields[1], ways)
         else:
             self.on_lost(sender.id)
 

@@ -243,7 +243,7 @@ class World:
                 assert min(counts) >= 0, f"{reference} of {process} was let go of too often"
 
     def _end_custodies(self) -> None:
-        held = set()
+        held: set[tuple[bytes, Key]] = set()
         for process in self.living():
             held.update((process.id, process.key(r)) for r in process.held() if r not in process.dead)
             for result in process.results:

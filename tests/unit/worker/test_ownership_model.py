@@ -1,6 +1,6 @@
 """Whole worlds of processes, checked after every step against an account of their own.
 
-`ASYNCRAY_MODEL_PROGRAMS=20000` runs as many random programs of each kind; hypothesis obeys its profile.
+`ASYNCRAY_MODEL_PROGRAMS=20000 pytest --timeout=0 ...` runs as many programs of each kind.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from asyncray.worker.reference import Confirmation, Execution, Reference
 from .ownership_program import Program
 from .ownership_world import World
 
-PROGRAMS = int(os.environ.get("ASYNCRAY_MODEL_PROGRAMS", "150"))
+PROGRAMS = int(os.environ.get("ASYNCRAY_MODEL_PROGRAMS", "200"))
 STEPS = 150
 WEIGHTS = {
     "deliver": 15,
@@ -81,20 +81,25 @@ def test_random_programs_lose_nothing_and_leak_nothing(crashes: bool, tenth: int
 class OwnershipMachine(RuleBasedStateMachine):
     """The same, with the steps chosen by hypothesis, which makes a failure as short as can be."""
 
+    failed = True
+
     @initialize(processes=st.integers(3, 5))
     def begin(self, processes: int) -> None:
         self.program = Program(World(processes), lambda options: options[0])
+        self.failed = False
 
     def teardown(self) -> None:
-        if hasattr(self, "program"):
+        if not self.failed:
             self.program.choose = lambda options: options[0]
             self.program.end()
 
 
 def _rule(operation: str) -> Any:
     def step(self: OwnershipMachine, data: st.DataObject) -> None:
+        self.failed = True
         self.program.choose = lambda options: options[data.draw(st.integers(0, len(options) - 1))]
         self.program.step(operation)
+        self.failed = False
 
     step.__name__ = operation
     return rule(data=st.data())(step)
@@ -105,8 +110,8 @@ for _operation in [*WEIGHTS, "crash"]:
 
 TestOwnershipMachine = OwnershipMachine.TestCase
 TestOwnershipMachine.settings = settings(
-    max_examples=100 if settings().max_examples == 100 else settings().max_examples,
-    stateful_step_count=40,
+    max_examples=PROGRAMS,
+    stateful_step_count=50,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
@@ -148,6 +153,18 @@ class RepliesAtOnce(Ownership):
             super()._wait(reference, source)
 
 
+class DropsTheOuterAtOnce(Ownership):
+    def _wait(self, reference: Reference, source: Reference | Execution | None) -> None:
+        if not isinstance(source, Reference):
+            super()._wait(reference, source)
+
+
+class TakesAnyAcknowledgement(Ownership):
+    def on_borrow_ack(self, sender: Address, id: bytes, sequence: int, alive: bool) -> None:
+        reference = self.references.find(id, sender[0])
+        super().on_borrow_ack(sender, id, reference.sequence if reference else sequence, alive)
+
+
 class ForgetsWhatItReturned(Ownership):
     def hold_result(self, *arguments: Any) -> None:
         pass
@@ -173,6 +190,8 @@ class KeepsResultsOfTheDead(Ownership):
         (BorrowIsAcknowledgedBeforeItIsRecorded, False, "freed too early"),
         (WaitsForNoConfirmation, False, "freed too early"),
         (RepliesAtOnce, False, "freed too early"),
+        (DropsTheOuterAtOnce, False, "freed too early"),
+        (TakesAnyAcknowledgement, False, "freed too early"),
         (ForgetsWhatItReturned, False, "freed too early"),
         (HeedsTheDead, True, "still knows"),
         (KeepsResultsOfTheDead, True, "still knows"),
