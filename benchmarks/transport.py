@@ -40,7 +40,7 @@ ANSWERED = b"call"
 
 
 def is_answered(message: list[Any]) -> bool:
-    return message[0] == messages.TASK and (message[3][:4] == ANSWERED or message[1] == LAST)
+    return message[0] == messages.TASK and bool(message[3][:4] == ANSWERED or message[1] == LAST)
 
 
 class Echo:

@@ -84,7 +84,7 @@ async def shared_cluster(module_surroundings: Surroundings) -> AsyncIterator[Non
     """An embedded cluster with two CPUs, which this process drives from the module's loop."""
     async with asyncray.init(num_cpus=2):
         yield
-        await eventually(is_at_rest)
+        await comes_to_rest()
     await check_nothing_left(module_surroundings)
 
 
@@ -93,7 +93,7 @@ def shared_blocking_cluster(module_surroundings: Surroundings) -> Iterator[None]
     """The same for `asyncray.sync`."""
     with asyncray.sync.init(num_cpus=2):
         yield
-        eventually_blocking(lambda: asyncray.sync.run(is_at_rest()))
+        asyncray.sync.run(comes_to_rest())
     asyncio.run(check_nothing_left(module_surroundings))
 
 
@@ -105,7 +105,7 @@ async def driver_keeps_nothing(shared_cluster: None) -> AsyncIterator[None]:
     try:
         await eventually(lambda: lets_go_of_all_but(kept) and not asyncio.all_tasks() - tasks, within=SETTLE)
     except TimeoutError:
-        fail([repr(thing) for thing in (references() - kept) | (asyncio.all_tasks() - tasks)])
+        fail([repr(thing) for thing in (references() - kept) | (asyncio.all_tasks() - tasks)][:10])
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def blocking_driver_keeps_nothing(shared_blocking_cluster: None) -> Iterator[Non
     try:
         eventually_blocking(lambda: lets_go_of_all_but(kept), within=SETTLE)
     except TimeoutError:
-        fail([repr(reference) for reference in references() - kept])
+        fail([repr(reference) for reference in references() - kept][:10])
 
 
 def references() -> set[Reference]:
@@ -145,8 +145,14 @@ async def node_status() -> NodeStatus:
     return await node.channel.stub(NodeStub).status(Empty())
 
 
-async def is_at_rest() -> bool:
-    """Whether the node has got back all that it gave."""
-    status = await node_status()
-    kept = (status.leases, status.queued_leases, status.store_objects, status.store_used, status.pins)
-    return not any(kept)
+async def comes_to_rest() -> None:
+    """Returns when the node has got back all that it gave."""
+
+    async def rests() -> bool:
+        status = await node_status()
+        return not (status.leases or status.queued_leases or status.store_objects or status.store_used or status.pins)
+
+    try:
+        await eventually(rests, within=SETTLE)
+    except TimeoutError:
+        fail([repr(await node_status())])

@@ -73,6 +73,14 @@ async def start(**settings: Any) -> Daemon | str:
     return Daemon(process, read_session(message["directory"]))
 
 
+def has_ended(process: psutil.Process) -> bool:
+    """Whether it is gone, or would be if whoever adopted it had asked for its exit status."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 def descendants(pid: int) -> list[psutil.Process]:
     """Of a daemon: its zygote and its workers."""
     return psutil.Process(pid).children(recursive=True)

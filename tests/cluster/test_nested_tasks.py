@@ -13,9 +13,8 @@ import asyncray
 from asyncray import ActorHandle
 
 from ..conftest import Surroundings, check_nothing_left
-from .conftest import is_at_rest, node_status
+from .conftest import comes_to_rest, node_status
 from .gates import closed_gate, waiting_at
-from .polling import eventually
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("shared_cluster")]
 
@@ -25,7 +24,7 @@ async def shared_cluster(module_surroundings: Surroundings) -> AsyncIterator[Non
     """One CPU."""
     async with asyncray.init(num_cpus=1):
         yield
-        await eventually(is_at_rest)
+        await comes_to_rest()
     await check_nothing_left(module_surroundings)
 
 

@@ -86,7 +86,7 @@ class ControlLink(Manager):
     async def _register(self) -> None:
         """Raises ConnectionFailed, AuthenticationError."""
         identity = self._identity
-        self._channel = await self._platform.network.connect(self._target)
+        self._channel = await self._platform.network.connect(self._target, keepalive=True)
         information = {
             "hostname": identity.hostname,
             "pid": identity.pid,

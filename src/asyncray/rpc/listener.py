@@ -12,7 +12,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from grpclib.const import Handler as Method
+from grpclib.const import Status
 from grpclib.encoding.proto import ProtoCodec
+from grpclib.exceptions import GRPCError
 from grpclib.protocol import Stream
 
 from asyncray.config import Config
@@ -186,8 +188,18 @@ class _Requests(Http2Handler):
         connection.reset(stream_id)
 
 
+class _Codec(ProtoCodec):
+    """grpclib's, but a request that is not its message is the caller's fault."""
+
+    def decode(self, data: bytes, message_type: Any) -> Any:
+        try:
+            return super().decode(data, message_type)
+        except Exception as error:  # betterproto raises whatever its parser runs into
+            raise GRPCError(Status.INVALID_ARGUMENT, f"this is not a {message_type.__name__}: {error}") from error
+
+
 def _unary_handler(methods: dict[str, Method]) -> Any:
     from grpclib.events import _DispatchServerEvents
     from grpclib.server import Handler
 
-    return Handler(methods, ProtoCodec(), None, _DispatchServerEvents())
+    return Handler(methods, _Codec(), None, _DispatchServerEvents())

@@ -26,6 +26,8 @@ class Blocking:
         self._coroutine_task: TaskContext | None = None
         """The `async def` task that runs now, and for how many values it waits."""
         self._coroutine_waits = 0
+        self._awaited: set[Reference] = set()
+        """Those of them that futures' callbacks stand for."""
 
     @contextmanager
     def blocked(self) -> Iterator[None]:
@@ -53,11 +55,18 @@ class Blocking:
     def waits_for(self, reference: Reference) -> None:
         """The current coroutine awaits a value that is not here: counts if it is a task's. Loop thread only."""
         task = current_task.get()
-        if task is None or task is not self._coroutine_task:
+        if task is None or task is not self._coroutine_task or reference in self._awaited:
             return
+        self._awaited.add(reference)
         self._coroutine_waits += 1
         self._begin()
-        self._runtime.objects.watch(reference, lambda _: self._resume(task))
+        self._runtime.objects.watch(reference, self._arrived)
+
+    def gives_up(self, reference: Reference) -> None:
+        """Nobody awaits it any more. Loop thread only."""
+        if reference in self._awaited:
+            self._runtime.objects.unwatch(reference, self._arrived)
+            self._arrived(reference)
 
     async def run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
         """Runs an `async def` task, which has the worker to itself."""
@@ -65,10 +74,18 @@ class Blocking:
         try:
             return await coroutine
         finally:
+            for reference in list(self._awaited):
+                self.gives_up(reference)
             self._coroutine_task = None
             while self._coroutine_waits:  # for values that it has given up waiting for
                 self._coroutine_waits -= 1
                 self._end()
+
+    def _arrived(self, reference: Reference) -> None:
+        if reference in self._awaited:
+            self._awaited.remove(reference)
+            self._coroutine_waits -= 1
+            self._end()
 
     def _resume(self, task: TaskContext) -> None:
         if task is self._coroutine_task and self._coroutine_waits:

@@ -270,5 +270,5 @@ async def _kept_from_loop(coroutine: Coroutine[Any, Any, Any]) -> tuple[Any, Bas
     """The value, or what would end the loop if it left a task of it."""
     try:
         return await coroutine, None
-    except (SystemExit, KeyboardInterrupt) as request:
+    except (SystemExit, KeyboardInterrupt, asyncio.CancelledError) as request:
         return None, request

@@ -92,7 +92,8 @@ class HostedActor:
     ) -> None:
         self.actor_id = actor_id
         template = ReceivedTemplate(class_id, f"{class_name}.__init__", 1, is_method=False)
-        owner_link = PeerLink([owner, b"", "", ""])  # only names whose references the arguments are
+        # Nobody: the reply takes another way than the borrows, so it has to wait for all of them.
+        owner_link = PeerLink([b"", b"", "", ""])
         call = Call(owner_link, creation_task_id, template, payload, references)
         self._runtime.spawn(self._create(call, max_concurrency), name=f"create {class_name}")
 

@@ -134,7 +134,7 @@ class ObjectRef:
             self._callbacks = kept
         else:  # else what waits for the value would keep this reference alive
             self._callbacks = None
-            self._runtime.objects.unwatch(self._reference, self._wake)
+            self._unwatch()
         return removed
 
     def cancel(self, msg: Any = None) -> bool:
@@ -143,6 +143,8 @@ class ObjectRef:
             return False
         callbacks, self._callbacks = self._callbacks, False
         self._schedule(callbacks)
+        if callbacks:
+            self._unwatch()
         self._runtime.cancel(self._reference)
         return True
 
@@ -183,6 +185,11 @@ class ObjectRef:
 
         self._runtime.call_soon(self.add_done_callback, copy)
         return future
+
+    def _unwatch(self) -> None:
+        self._runtime.objects.unwatch(self._reference, self._wake)
+        if self._runtime.executor is not None:
+            self._runtime.executor.blocking.gives_up(self._reference)
 
     def _wake(self, _: Reference) -> None:
         callbacks = self._callbacks

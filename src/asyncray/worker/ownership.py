@@ -44,7 +44,7 @@ _LOST_REMEMBERED = 10_000
 
 
 class Ownership:
-    """The references that one process knows."""
+    """The references that one process knows. Not thread-safe: with several threads, a lock around each call."""
 
     def __init__(self, process_id: bytes) -> None:
         self.process_id = process_id

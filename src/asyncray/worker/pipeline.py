@@ -37,7 +37,6 @@ class Lease:
     __slots__ = (
         "address",
         "alone",
-        "depth",
         "drain",
         "idle_since",
         "in_flight",
@@ -66,8 +65,6 @@ class Lease:
         self.in_flight: dict[bytes, PendingTask] = {}
         self.idle_since: float | None = now
         """None while something is in flight, and until the turn in which that was done has ended."""
-        self.depth = 1
-        """How many tasks may be in flight: the least of what the templates of those that are allow."""
         self.alone = False
         """What is in flight must not be joined by others."""
         self.drain = False
@@ -144,7 +141,7 @@ class Pipeline:
         """The node asks for the lease back."""
         lease.wanted = True
         lease.drain = lease.drain or drain
-        if not lease.in_flight and not lease.lost:
+        if not lease.in_flight and not lease.lost and (lease.drain or not self.queue):
             self._give_back(lease)
 
     def expire(self, now: float) -> None:
@@ -162,12 +159,9 @@ class Pipeline:
         best, fewest = None, self._depth(task.template)
         for lease in self.leases.values():
             load = len(lease.in_flight)
-            if load < fewest and not (lease.lost or lease.drain) and (not load or self._may_join(task, lease)):
+            if load < fewest and not (lease.lost or lease.drain or lease.alone or (load and task.alone)):
                 best, fewest = lease, load
         return best
-
-    def _may_join(self, task: PendingTask, lease: Lease) -> bool:
-        return len(lease.in_flight) < lease.depth and not lease.alone and not task.alone
 
     def _take(self, lease: Lease) -> list[PendingTask]:
         """The tasks at the head of the queue that go to this lease now: at least one."""
@@ -175,23 +169,19 @@ class Pipeline:
         in_flight = lease.in_flight
         first = queue.popleft()
         taken = [first]
-        depth = self._depth(first.template)
-        lease.depth = min(depth, lease.depth) if in_flight else depth
-        lease.alone = first.alone
-        lease.idle_since = None
         in_flight[first.id] = first
-        if first.alone:
+        lease.idle_since = None
+        depth = self._depth(first.template)
+        lease.alone = first.alone or depth == 1
+        if lease.alone:
             return taken
-        others = sum(1 for other in self.leases.values() if not (other.lost or other.drain or other is lease))
-        room = min(lease.depth - len(in_flight), len(queue) // (1 + others))
+        usable = sum(1 for other in self.leases.values() if not (other.lost or other.drain))
+        room = min(depth - len(in_flight), len(queue) // usable)
         while room > 0 and queue:
             task = queue[0]
             if task.alone or (task.template is not first.template and self._depth(task.template) <= len(in_flight)):
                 break
             queue.popleft()
-            if task.template is not first.template:
-                lease.depth = min(lease.depth, self._depth(task.template))
-                room = min(room, lease.depth - len(in_flight))
             in_flight[task.id] = task
             taken.append(task)
             room -= 1

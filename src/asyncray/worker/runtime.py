@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 from asyncray import messages
 from asyncray.config import Config
 from asyncray.errors import AsyncrayError, NodeDiedError
-from asyncray.ids import return_id
 from asyncray.messages import Address
 from asyncray.rpc.network import Listener
 from asyncray.rpc.platform import Platform
@@ -199,7 +198,7 @@ class Runtime:
         self.stopping = True
         self.ownership_lock = threading.Lock()  # another thread of the parent may have held it
         self.schedule_turn = _do_nothing  # type: ignore[method-assign]
-        error = AsyncrayError("the value was not there when this process was forked: await it in the parent")
+        error = AsyncrayError("the value was not there when this process was forked: wait for it in the parent")
         self.objects.close(error, tell=False)
 
     def spawn(self, coroutine: Coroutine[Any, Any, _T], *, name: str) -> asyncio.Task[_T]:
@@ -359,10 +358,6 @@ class Runtime:
     def restorer(self, source: Reference | Execution | None) -> Callable[[bytes, Address], ObjectRef]:
         """What deserialisation calls for each reference inside the value of `source`."""
         return lambda object_id, owner: self.restore(object_id, owner, source)
-
-    def lifetime_reference(self, actor_id: bytes, owner: Address) -> ObjectRef:
-        """A borrowed reference to the object that an actor's handles share."""
-        return self.restore(return_id(actor_id, 0), owner, None)
 
     def cancel(self, reference: Reference) -> None:
         """Withdraws the work behind a reference of this process."""

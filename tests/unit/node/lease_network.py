@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from asyncray.messages import SHAPES
 
-Latency = Callable[[], float]
+
+class Surroundings(Protocol):
+    """What the network needs of the world."""
+
+    def latency(self) -> float:
+        """Seconds that the next frame takes."""
+        ...
+
+    def look(self) -> None:
+        """Called before anything arrives: checks what has been so since something last did."""
+        ...
 
 
 class OneWay:
     """One direction of a stream. What is sent in one turn of the loop arrives together."""
 
-    def __init__(self, latency: Latency, receive: Callable[[list[Any]], None]) -> None:
-        self._latency = latency
+    def __init__(self, world: Surroundings, receive: Callable[[list[Any]], object]) -> None:
+        self._world = world
         self._receive = receive
         self._frame: list[list[Any]] = []
         self._latest = 0.0
@@ -42,22 +52,25 @@ class OneWay:
             self._arrive(lambda: self._deliver(frame))
 
     def _deliver(self, frame: list[list[Any]]) -> None:
+        self._world.look()
         for message in frame:
             self._receive(message)
 
     def _arrive(self, callback: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()
-        self._latest = max(self._latest + 1e-7, loop.time() + self._latency())
+        self._latest = max(self._latest + 1e-7, loop.time() + self._world.latency())
         loop.call_at(self._latest, callback)
 
 
 class NodeStream:
     """What a `Session` takes for its `FrameStream`: the node's end of a process's stream."""
 
-    def __init__(self, accept: Callable[[Any], Any], latency: Latency, to_process: Callable[[list[Any]], None]) -> None:
+    def __init__(
+        self, accept: Callable[[Any], Any], world: Surroundings, to_process: Callable[[list[Any]], None]
+    ) -> None:
         self._session = accept(self)
-        self._down = OneWay(latency, to_process)
-        self.up = OneWay(latency, lambda message: self._session.on_message(self, message))
+        self._down = OneWay(world, to_process)
+        self.up = OneWay(world, lambda message: self._session.on_message(self, message))
         self._over = False
 
     def send(self, message: tuple[Any, ...]) -> None:

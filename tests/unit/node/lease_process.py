@@ -61,14 +61,14 @@ class Process:
         self._links: dict[bytes, OneWay] = {}
         self._dirty: set[Pipeline] = set()
         self._loop = asyncio.get_running_loop()
-        self.node = NodeStream(world.accept, world.latency, self._from_node)
+        self.node = NodeStream(world.accept, world, self._from_node)
         self.node.up.send((messages.HELLO, self.address, self.role))
         self.node.up.send((messages.REGISTER, 1, job_id, {}))
-        self._loop.call_later(SWEEP, self._sweep)
 
     def die(self) -> None:
         if self.alive:
             self.alive = False
+            self.world.deaths += 1
             self.world.abandoned.update(self.waiting)
             self.node.process_died()
             self.world.process_died(self)
@@ -88,6 +88,8 @@ class Process:
             self.on_outcome[task.id] = then
         pipeline = self.pipelines.get(template.key)
         if pipeline is None:
+            if not self.pipelines:
+                self._loop.call_later(SWEEP, self._sweep)
             pipeline = self.pipelines[template.key] = Pipeline(template.demand, self, self.world.config)
         pipeline.add(task)
         self._touch(pipeline)
@@ -121,11 +123,13 @@ class Process:
                 pipeline.assign(self._loop.time())
 
     def _sweep(self) -> None:
-        if self.alive:
-            for key, pipeline in list(self.pipelines.items()):
-                pipeline.expire(self._loop.time())
-                if pipeline.idle():
-                    del self.pipelines[key]
+        if not self.alive:
+            return
+        for key, pipeline in list(self.pipelines.items()):
+            pipeline.expire(self._loop.time())
+            if pipeline.idle():
+                del self.pipelines[key]
+        if self.pipelines:
             self._loop.call_later(SWEEP, self._sweep)
 
     # ---- what pipelines ask for
@@ -163,7 +167,7 @@ class Process:
         if link is None:
             other = self.world.processes[process_id]
             link = self._links[process_id] = OneWay(
-                self.world.latency, lambda message: self.alive and other.alive and other.from_peer(self, message)
+                self.world, lambda message: self.alive and other.alive and other.from_peer(self, message)
             )
             if not other.alive:
                 self._loop.call_soon(self.peer_died, other)

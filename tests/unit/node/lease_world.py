@@ -26,8 +26,6 @@ LATENCIES = (50e-6, 500e-6)
 """Seconds that a message takes, at least and at most."""
 ROUND_TRIP = 4 * LATENCIES[1]
 """Two messages, and the turns of the loop between."""
-GLANCE = 200e-6
-"""How often the world is looked at."""
 
 
 class Launcher:
@@ -83,17 +81,21 @@ class LeaseWorld:
         self.launcher = Launcher(self)
         platform = Platform(None, random.randbytes)  # type: ignore[arg-type]
         self.pool = WorkerPool(self.sessions, self.launcher, platform, self.config, {})
+        self.ready = ready
         self.pool.keep_ready(ready)
         self.leases = LeaseManager(self.node_id, self.resources, self.sessions, self.pool, platform, self.config)
         self.processes: dict[bytes, Process] = {}
         self.drivers: list[Process] = []
         self.work: dict[bytes, Work] = {}
         self.outcomes: dict[bytes, str] = {}
+        self.deaths = 0
         self.abandoned: set[bytes] = set()
         """Tasks whose owner has died."""
         self._loop = asyncio.get_running_loop()
+        self._progress = asyncio.Event()
         self._idle_since: dict[bytes, float] = {}
-        self._loop.call_soon(self._watch)
+        self._resumed: set[bytes] = set()
+        """Leases whose worker has been blocked: their CPU may be given to others at the same time."""
         self._managing: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -124,6 +126,7 @@ class LeaseWorld:
         return driver
 
     def process_died(self, process: Process) -> None:
+        self._progress.set()
         if process in self.drivers:
             self.drivers.remove(process)
             self._loop.call_later(self.latency(), self._end_job, process.job_id)
@@ -146,6 +149,7 @@ class LeaseWorld:
     def finished(self, task_id: bytes, outcome: str) -> None:
         assert task_id not in self.outcomes, "two outcomes"
         self.outcomes[task_id] = outcome
+        self._progress.set()
 
     # ---- what is checked
 
@@ -156,38 +160,49 @@ class LeaseWorld:
 
     async def done(self, within: float) -> None:
         """Returns when every task has its outcome. `within` is in virtual seconds."""
-        end = self._loop.time() + within
-        while self.unfinished():
-            assert self._loop.time() < end, self.describe()
-            await asyncio.sleep(GLANCE)
+        try:
+            async with asyncio.timeout(within):
+                while self.unfinished():
+                    self._progress.clear()
+                    await self._progress.wait()
+        except TimeoutError:
+            raise AssertionError(f"not done after {within} s\n{self.describe()}") from None
 
     async def quiet(self) -> None:
-        """Returns when idle leases have had time to expire; checks that nothing is left."""
+        """Returns when idle leases have had time to expire, and idle workers to end; checks that nothing is left."""
         await asyncio.sleep(self.config.lease_idle_timeout + 1.0)
+        self.look()
         assert not self.leases.leases and not len(self.leases.queue), self.describe()
+        assert not self.leases.queue.held and not self.leases.queue.active, self.describe()
         assert self.resources.available == {**self.resources.available, **self.resources.total}, self.describe()
         for process in self.processes.values():
             assert not process.alive or (not process.pipelines and not process.leases), self.describe()
+        await asyncio.sleep(2 * self.config.worker_idle_timeout)
+        jobs = {None, *(driver.job_id for driver in self.drivers)}
+        assert all(worker.job_id in jobs for worker in self.pool.workers.values()), "a worker has survived its job"
+        assert len(self.pool.workers) == self.pool.idle_count() == self.ready, self.pool.workers
 
-    def _watch(self) -> None:
+    def look(self) -> None:
+        """Checks what must always hold, between any two events."""
         self._check_resources()
+        self._check_queue()
         self._check_idle_leases()
-        self._loop.call_later(GLANCE, self._watch)
+
+    def _check_queue(self) -> None:
+        for request in self.leases.queue:
+            allocation = self.resources.allocate(request.demand)
+            assert allocation is None, f"{request} waits although it fits\n{self.describe()}"
 
     def _check_resources(self) -> None:
-        taken: Resources = {}
-        resumed = 0
-        for lease in self.leases.leases.values():
-            for name, amount in lease.allocation.demand.items():
-                if name == "CPU" and lease.allocation.blocked:
-                    continue
-                taken[name] = taken.get(name, 0) + amount
-            if not lease.allocation.blocked:
-                resumed += lease.allocation.demand.get("CPU", 0)
+        leases = self.leases.leases.values()
+        self._resumed &= self.leases.leases.keys()
+        self._resumed |= {lease.lease_id for lease in leases if lease.allocation.blocked}
         for name, amount in self.resources.total.items():
             free = self.resources.available[name]
-            assert free == amount - taken.get(name, 0), f"{name}: {free} free of {amount}, {taken} taken"
-            assert free >= 0 or name == "CPU", name
+            taken = sum(lease.allocation.holds(name) for lease in leases)
+            assert free == amount - taken, f"{name}: {free} free of {amount}, {taken} taken"
+            resumed = sum(lease.allocation.holds(name) for lease in leases if lease.lease_id in self._resumed)
+            assert free >= 0 or (name == "CPU" and free + resumed >= 0), f"{name} is taken twice\n{self.describe()}"
 
     def _check_idle_leases(self) -> None:
         """A lease that would help somebody, at a process with nothing to do for it."""
@@ -225,10 +240,9 @@ class LeaseWorld:
                     (lease.lease_id.hex()[:6], len(lease.in_flight), lease.wanted, lease.drain, lease.alone, lease.lost)
                     for lease in pipeline.leases.values()
                 ]
-                lines.append(
-                    f"{process.role} {process.process_id.hex()[:6]} {'' if process.alive else 'dead '}{pipeline.demand}:"
-                    f" {len(pipeline.queue)} queued, {pipeline.requested} requested, {flights}"
-                )
+                state = process.role if process.alive else "dead " + process.role
+                work = f"{len(pipeline.queue)} queued, {pipeline.requested} requested, {flights}"
+                lines.append(f"{state} {process.process_id.hex()[:6]} {pipeline.demand}: {work}")
         lines.append(f"unfinished: {[self.work[task_id] for task_id in self.unfinished()][:5]}")
         return "\n".join(lines)
 

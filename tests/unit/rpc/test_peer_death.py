@@ -86,7 +86,7 @@ async def test_a_killed_server_ends_the_streams_and_calls_of_its_clients_at_once
                 error = await recorder.ended()
                 assert isinstance(error, ConnectionFailed)
                 assert target in str(error)
-            assert time.perf_counter() - start < 0.5
+            assert time.perf_counter() - start < 2
             with pytest.raises(ConnectionFailed):
                 await channel.stub(NodeStub).status(Empty())
         channel.close()
@@ -99,7 +99,7 @@ async def test_a_killed_client_ends_its_streams_at_the_server_at_once(server: Se
             client.signal(signal.SIGKILL)
             start = time.perf_counter()
             assert isinstance(await server.last.recorder.ended(), ConnectionFailed)
-            assert time.perf_counter() - start < 0.5
+            assert time.perf_counter() - start < 2
     assert len(server.accepted) == 2
 
 
@@ -194,7 +194,7 @@ async def test_a_silent_peer_of_a_watched_channel_is_dead(other: Peer) -> None:
     error = await recorder.ended()
     assert isinstance(error, ConnectionFailed)
     assert "said nothing for 0.4 s" in str(error)
-    assert 0.3 < time.perf_counter() - start < 2
+    assert 0.3 < time.perf_counter() - start < 5
     channel.close()
 
 

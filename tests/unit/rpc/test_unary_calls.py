@@ -21,6 +21,7 @@ from asyncray.proto import (
 from asyncray.rpc.network import Channel, GrpcNetwork, Listener
 
 from .endpoints import PATIENCE, TOKEN
+from .raw_http2 import prefixed, raw_client
 
 pytestmark = pytest.mark.usefixtures("leaves_nothing_behind")
 
@@ -111,6 +112,21 @@ async def test_thousands_of_calls_at_once_are_all_answered(stub: ControlStub, co
     async with asyncio.timeout(PATIENCE):
         replies = await asyncio.gather(*(stub.kv_get(KvKey(key=b"%d" % number)) for number in range(3000)))
     assert [reply.value for reply in replies] == [b"%d%d" % (number, number) for number in range(3000)]
+
+
+async def test_a_request_that_is_not_its_message_is_refused_and_harms_nothing_else(
+    listener: Listener, control: Control, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with raw_client(listener.unix_path or "") as raw:
+        bad, good = raw.request("/asyncray.Control/KvPut"), raw.request("/asyncray.Control/KvPut")
+        raw.send(bad, prefixed(b"\x0a\x01\xff"), end=True)
+        raw.send(good, prefixed(bytes(KvPutRequest(value=b"1"))), end=True)
+        response = await raw.response(bad)
+        assert response["grpc-status"] == "3"
+        assert "KvPutRequest" in response["grpc-message"]
+        assert (await raw.trailers(good))["grpc-status"] == "0"
+    assert control.called == 1
+    assert "Traceback" not in caplog.text
 
 
 async def test_a_method_that_fails_fails_the_call_only(stub: ControlStub) -> None:
