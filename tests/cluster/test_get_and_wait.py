@@ -12,6 +12,7 @@ import pytest
 import asyncray
 from asyncray.errors import GetTimeoutError, TaskCancelledError
 
+from .conftest import node_status
 from .gates import closed_gate, waiting_at
 from .polling import eventually
 
@@ -202,6 +203,26 @@ async def test_a_task_that_waits_for_its_turn_can_be_withdrawn(tmp_path: Path) -
         await kept
         await note.remote(None, tmp_path / "last")
     assert sorted(os.listdir(tmp_path)) == ["kept", "last"]
+
+
+async def test_a_task_can_be_withdrawn_before_its_function_has_reached_the_cluster() -> None:
+    @asyncray.remote(num_cpus=1000)
+    def never() -> None: ...
+
+    ref = never.remote()
+    assert ref.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await ref
+    await eventually(lambda: _queued_leases(0))
+    waiting = never.remote()
+    await eventually(lambda: _queued_leases(1))
+    await asyncray.cancel(waiting)
+    del waiting
+    await eventually(lambda: _queued_leases(0))
+
+
+async def _queued_leases(count: int) -> bool:
+    return (await node_status()).queued_leases == count
 
 
 async def test_cancelling_what_is_done_changes_nothing() -> None:

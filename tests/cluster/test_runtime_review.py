@@ -19,7 +19,7 @@ import asyncray.sync as ray
 from asyncray import ActorHandle, ObjectRef
 from asyncray.errors import ActorUnavailableError, AsyncrayError, SerializationError, TaskError
 
-from .conftest import runtime
+from .conftest import comes_to_rest, runtime
 from .gates import busy_until, closed_gate, running
 from .polling import eventually
 
@@ -220,6 +220,16 @@ async def test_a_call_goes_on_when_one_of_its_two_results_is_cancelled() -> None
             assert await second == 7
 
 
+async def test_a_task_cancelled_and_forgotten_asks_for_no_lease_any_more() -> None:
+    async with asyncray.init(num_cpus=1):
+        for refs in ([identity.options(num_cpus=7).remote(number) for number in range(10)], [identity.remote(1)]):
+            await asyncray.wait(refs, timeout=0.05)
+            for ref in refs:
+                ref.cancel()
+        del refs, ref
+        await comes_to_rest()
+
+
 # ---- sizes
 
 
@@ -302,14 +312,12 @@ async def test_a_result_that_fails_half_way_leaves_nothing_in_the_store() -> Non
         return np.ones(100_000), (number for number in range(3))
 
     async with asyncray.init(num_cpus=1):
-        from .conftest import is_at_rest
-
         refs = half.remote()
         for ref in refs:
             with pytest.raises(SerializationError, match="generator"):
                 await ref
         del refs, ref
-        await eventually(is_at_rest)
+        await comes_to_rest()
 
 
 async def test_calls_do_not_see_the_context_variables_of_others() -> None:
@@ -376,7 +384,7 @@ async def test_an_actor_that_was_out_of_reach_ends_with_its_last_handle(monkeypa
         lane = runtime().actors.lanes[actor._actor_id]
         assert lane.link is not None and lane.link.stream is not None
         lane.link.stream.close()
-        while lane.state != "LOST":  # noqa: ASYNC110 - the lane says it to nobody
+        while lane.state != "LOST":
             await asyncio.sleep(0.01)
         del actor, lane
         await eventually(lambda: not psutil.pid_exists(pid))

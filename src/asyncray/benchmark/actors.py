@@ -137,8 +137,15 @@ class ActorsCreated(Calls):
     amount = CREATED
     tidies = True
 
+    async def prepare(self, blocking: bool) -> None:
+        class Answering:  # pickled whole, as those of a program are: no module has to be imported in the workers
+            def small_value(self) -> bytes:
+                return b"ok"
+
+        self._class: Any = asyncray.remote(num_cpus=0)(Answering)
+
     def submit(self) -> Any:
-        self._actors = [Server.remote() for _ in range(CREATED)]
+        self._actors = [self._class.remote() for _ in range(CREATED)]
         return [actor.small_value.remote() for actor in self._actors]
 
     async def tidy(self) -> None:

@@ -116,14 +116,23 @@ def _remove_stale(path: str) -> None:
     os.unlink(path)
 
 
+async def _resolve(host: str, port: int) -> list[Any]:
+    """Addresses to listen on. Only a name needs the resolver, and with it a thread."""
+    try:
+        return socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+        )
+    except socket.gaierror:
+        return await asyncio.get_running_loop().getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+
+
 async def listen_tcp(host: str, port: int) -> socket.socket:
     """Listens on the first address of `host`; on a free port if `port` is 0. Raises AddressInUse, ConnectionFailed."""
     address = format_address(host, port)
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        family, kind, protocol, _, name = found[0]
+        family, kind, protocol, _, name = (await _resolve(host, port))[0]
         sock = socket.socket(family, kind, protocol)
     except OSError as error:
         raise _cannot_listen(address, error) from error

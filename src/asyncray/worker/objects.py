@@ -246,7 +246,8 @@ class Objects:
     def forget(self, reference: Reference) -> None:
         """Nobody here needs the value: owned objects are freed in their node's store, pins given back."""
         if reference.state != STORED:
-            reference.value = None
+            if reference.value is not CANCELLED:  # which its task has yet to learn
+                reference.value = None
             return
         location: Location = reference.value
         if location.pin is not None:

@@ -79,6 +79,8 @@ class Submitter:
             error = None if export.cancelled() else export.exception()
             template.exported = error is None and not export.cancelled()
             for waiter in waiting:
+                if self.withdrawn(waiter):
+                    continue
                 if template.exported:
                     self.submit(waiter)
                 else:
