@@ -33,6 +33,7 @@ BORROW: Final = 16  # object_id, sequence
 BORROW_ACK: Final = 17  # object_id, sequence, alive
 RELEASE: Final = 18  # object_id
 CONFIRM: Final = 19  # task_id: the caller has borrowed what the result contains
+LEASED: Final = 20  # job_id, job (as in REGISTER), instances {name: [index, ...]}: for the tasks that follow
 
 # ---- node streams: a process and its node manager (or another node's, for leases)
 REGISTER: Final = 30  # pid, job_id or None, job {"sys_path": [str, ...], "namespace": str, ...}; empty for a worker
@@ -117,6 +118,7 @@ SHAPES: Final[dict[int, frozenset[tuple[type, ...]]]] = dict(
         _shapes(BORROW_ACK, bytes, int, bool),
         _shapes(RELEASE, bytes),
         _shapes(CONFIRM, bytes),
+        _shapes(LEASED, bytes, dict, dict),
         _shapes(REGISTER, int, (bytes, _NONE), dict),
         _shapes(WELCOME, bytes, str, str, int),
         _shapes(LEASE_REQUEST, int, dict, bytes, bool),

@@ -197,10 +197,10 @@ async def test_a_driver_whose_head_was_killed_gets_errors_and_can_leave(victims:
         actor, broken = Actor.remote(), Actor.options(num_cpus=50).remote()
         await actor.pid.remote()
         running_task = busy_until.remote(tmp_path / "never")
+        await eventually(lambda: running(tmp_path / "never"))
         queued = [identity.options(num_cpus=2).remote(number) for number in range(5)]
         dependent = identity.remote(running_task)
-        waiting = asyncio.create_task(asyncray.wait([running_task], timeout=SOON))
-        await eventually(lambda: running(tmp_path / "never"))
+        waiting = asyncio.create_task(asyncray.wait([running_task], timeout=2 * SOON))
         small, large = await asyncray.put("small"), await asyncray.put(np.ones(1_000_000))
         view = await large
         kill(victims)

@@ -50,4 +50,4 @@ def get_runtime_context() -> RuntimeContext:
 def get_gpu_ids() -> list[int]:
     """Indices of the GPUs assigned to the running task."""
     task = current_task.get()
-    return list((task.lease_instances or {}).get("GPU", [])) if task else []
+    return list(task.instances.get("GPU", [])) if task else []

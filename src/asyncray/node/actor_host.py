@@ -65,6 +65,7 @@ class ActorHost(Manager):
             self._by_worker[worker.process_id] = actor
             self._leases.actors[worker.process_id] = allocation
             assert worker.session is not None
+            worker.session.send(messages.ASSIGN, job_id, worker.job, allocation.instances)
             worker.session.send(messages.CREATE_ACTOR, *creation)
 
         actor.claim = self._pool.claim(job_id, granted, dedicated=True)
@@ -77,9 +78,6 @@ class ActorHost(Manager):
             self._withdraw(actor)
         else:
             self._pool.end(actor.worker, graceful=graceful)
-
-    def end_job(self, job_id: bytes) -> None:
-        """Nothing yet: the control plane knows which of its actors outlive a job, and stops the others."""
 
     def _withdraw(self, actor: HostedActor) -> None:
         """It is not wanted any more, and has no worker yet."""

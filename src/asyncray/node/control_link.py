@@ -157,7 +157,6 @@ class ControlLink(Manager):
         self._store.owner_lost(process_id)
 
     def _on_job_ended(self, job_id: bytes) -> None:
-        self._actors.end_job(job_id)
         self._leases.end_job(job_id)
         self._pool.end_job(job_id)
         self._sessions.jobs.pop(job_id, None)

@@ -9,9 +9,9 @@ from typing import Any
 from asyncray.config import Config
 from asyncray.node.actor_host import ActorHost
 from asyncray.node.control_link import ControlLink, NodeIdentity
+from asyncray.node.handlers import NodeHandlers
 from asyncray.node.lease_manager import LeaseManager
 from asyncray.node.lease_queue import NodeResources
-from asyncray.node.handlers import NodeHandlers
 from asyncray.node.sessions import Sessions
 from asyncray.node.store_manager import StoreManager
 from asyncray.node.worker_pool import WorkerPool

@@ -198,7 +198,6 @@ class WorkerPool(Manager):
             self._pause.succeeded()
             worker.job = self._job_information(claim.job_id)
             worker.job_id = worker.session.job_id = claim.job_id
-            worker.session.send(messages.ASSIGN, claim.job_id, worker.job, {})
         claim.granted(worker)
 
     def _job_information(self, job_id: bytes) -> dict[str, Any]:

@@ -12,6 +12,7 @@ workers (PR_SET_PDEATHSIG, which works because the forking thread is the zygote'
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import os
@@ -130,5 +131,7 @@ class Zygote:
         for path in self.leftovers:
             if os.path.isdir(path):
                 shutil.rmtree(path, ignore_errors=True)
+                with contextlib.suppress(OSError):  # the folder of the user's sessions, when this was the last
+                    os.rmdir(os.path.dirname(path))
             elif os.path.exists(path):
                 os.unlink(path)

@@ -254,7 +254,8 @@ class ActorClient:
         for lane in self.lanes.values():
             if lane.link is link:
                 lane.link = None
-                self._runtime.loop.call_later(_FATE_WAIT, self._unreachable, lane, cause)
+                wait = _FATE_WAIT if self._runtime.control.connected else 0
+                self._runtime.loop.call_later(wait, self._unreachable, lane, cause)
 
     def _unreachable(self, lane: ActorLane, cause: str) -> None:
         """The stream has ended, and nobody says that the actor has: its calls cannot be known to have run."""
@@ -267,6 +268,8 @@ class ActorClient:
         for lane in list(self.lanes.values()):
             if lane.state == "PENDING":
                 self._die(lane, serialization.dumps_error(ActorDiedError(f"the control plane is gone: {error}")))
+            elif lane.state == "ALIVE" and lane.link is None:  # nobody is left who could tell its fate
+                self._unreachable(lane, f"the control plane is gone, too: {error}")
 
 
 def method_template(runtime: Runtime, actor_id: bytes, name: str, num_returns: int) -> Template:

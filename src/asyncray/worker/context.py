@@ -9,7 +9,7 @@ from contextvars import ContextVar
 class TaskContext:
     """One running task, or the driver's program as a whole. Safe to use from any thread."""
 
-    __slots__ = ("_puts", "_submissions", "actor_id", "job_id", "lease_instances", "name", "task_id")
+    __slots__ = ("_puts", "_submissions", "actor_id", "job_id", "instances", "name", "task_id")
 
     def __init__(
         self,
@@ -17,13 +17,14 @@ class TaskContext:
         job_id: bytes,
         name: str,
         actor_id: bytes | None = None,
-        lease_instances: dict[str, list[int]] | None = None,
+        instances: dict[str, list[int]] | None = None,
     ) -> None:
         self.task_id = task_id
         self.job_id = job_id
         self.name = name
         self.actor_id = actor_id
-        self.lease_instances = lease_instances
+        self.instances = instances or {}
+        """Indices of the GPUs assigned, by resource name."""
         self._submissions = itertools.count()
         self._puts = itertools.count()
 

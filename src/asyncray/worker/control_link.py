@@ -34,6 +34,11 @@ class ControlLink:
         self.on_lost: list[Callable[[Exception | None], None]] = []
         self._closing = False
 
+    @property
+    def connected(self) -> bool:
+        """Whether news of actors can come."""
+        return self._session is not None and not _has_ended(self._session)
+
     async def stub(self) -> ControlStub:
         """For unary calls. Raises ConnectionFailed, AuthenticationError."""
         return (await self._connected()).stub(ControlStub)

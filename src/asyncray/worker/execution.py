@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from asyncray import messages, serialization
 from asyncray.messages import INLINE
+from asyncray.worker.accelerators import VisibleDevices
 from asyncray.worker.arguments import unpack
 from asyncray.worker.arrivals import Arrivals
 from asyncray.worker.blocking import Blocking
@@ -49,6 +50,9 @@ class Executor:
         self.actor = HostedActor(runtime, self)
         self.arrivals = Arrivals(runtime, self._start, self._reject, self.actor)
         self.blocking = Blocking(runtime, self._hand_back)
+        self._instances: dict[str, list[int]] = {}
+        self._devices = VisibleDevices()
+        runtime.peers.handlers[messages.LEASED] = self._on_assign
         runtime.nodes.handlers |= {messages.ASSIGN: self._on_assign, messages.EXIT: self._on_exit}
 
     # ------------------------------------------------------------- arrival (loop)
@@ -125,7 +129,7 @@ class Executor:
         """What the code of a call can know of itself. Any thread."""
         job_id = self._runtime.job_id
         assert job_id is not None
-        return TaskContext(call.task_id, job_id, call.template.title, self.actor.actor_id)
+        return TaskContext(call.task_id, job_id, call.template.title, self.actor.actor_id, self._instances)
 
     def arguments(self, call: Call) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """(args, kwargs). Any thread."""
@@ -247,9 +251,14 @@ class Executor:
 
     # ----------------------------------------------------------- life of the worker
 
-    def _on_assign(self, node: NodeLink, job_id: bytes, job: dict[str, Any], environment: dict[str, str]) -> None:
-        self._runtime.assign(job_id, job)
-        os.environ.update(environment)
+    def _on_assign(
+        self, link: NodeLink | PeerLink, job_id: bytes, job: dict[str, Any], instances: dict[str, list[int]]
+    ) -> None:
+        """Whose tasks, or whose actor, come next, and which GPUs they may use."""
+        if self._runtime.job_id is None:
+            self._runtime.assign(job_id, job)
+        self._instances = instances
+        self._devices.show(instances.get("GPU"))
 
     def _on_exit(self, node: NodeLink, graceful: bool) -> None:
         self._exiting = True

@@ -44,6 +44,8 @@ class PeerLink:
         """Numbers of the templates that the other side has been told."""
         self.received_templates: dict[int, Any] = {}
         """What the other side has told of its templates."""
+        self.instances: dict[str, list[int]] | None = None
+        """The GPUs of the lease of which the other side was told; None before the first lease."""
         self.lost = False
         self._backlog: list[Message] = []
 

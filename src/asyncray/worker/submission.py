@@ -300,7 +300,10 @@ class Submitter:
         lease = Lease(lease_id, address, instances, node.target, pipeline, self._runtime.loop.time())
         self._leases[lease_id] = lease
         self._by_worker[address[0]] = lease
-        self._runtime.peers.link(address)
+        link = self._runtime.peers.link(address)
+        if link.instances != instances:  # before the tasks, on the same stream
+            link.instances = instances
+            link.send((messages.LEASED, self._runtime.job_id, self._runtime.job, instances))
         pipeline.granted(lease, self._runtime.loop.time())
 
     def _on_spilled(self, node: NodeLink, number: int, target: str) -> None:
