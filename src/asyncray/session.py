@@ -20,9 +20,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Final
 
 from asyncray.errors import AsyncrayError
+from asyncray.rpc.own_address import is_same
 from asyncray.rpc.tls import TlsConfig
+
+_CLOCK_ERROR: Final = 1.0
+"""Seconds by which a process's start, counted in ticks since boot, may seem later than it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +108,10 @@ def running_sessions(*, remove_stale: bool = False) -> list[SessionInfo]:
     for path in sorted(base.glob("*/session.json"), reverse=True):
         try:
             info = SessionInfo(**json.loads(path.read_text()))
+            written = path.stat().st_mtime
         except (OSError, ValueError, TypeError):
             continue
-        if _is_alive(info.pid):
+        if _is_running(info, written):
             sessions.append(info)
         elif remove_stale:
             shutil.rmtree(path.parent, ignore_errors=True)
@@ -124,7 +130,7 @@ def find_session(address: str) -> SessionInfo | None:
         if len(addresses) > 1:
             raise AsyncrayError(f"several clusters run on this machine, name one: {', '.join(addresses)}")
     else:
-        candidates = [info for info in candidates if info.address == _with_numeric_host(address)]
+        candidates = [info for info in candidates if is_same(address, info.address)]
     candidates.sort(key=lambda info: info.role != "head")
     return candidates[0] if candidates else None
 
@@ -142,15 +148,11 @@ def process_socket(socket_dir: str, process_id: bytes) -> str:
     return f"{socket_dir}/{process_id.hex()[:16]}"
 
 
-def _with_numeric_host(address: str) -> str:
-    host, _, port = address.rpartition(":")
-    return f"127.0.0.1:{port}" if host == "localhost" else address
+def _is_running(info: SessionInfo, written: float) -> bool:
+    """Whether the process is the one that wrote the session's file, and not another that got its number since."""
+    import psutil  # takes 20 ms, which a program with a cluster of its own need not spend
 
-
-def _is_alive(pid: int) -> bool:
-    """A zombie is not: in a container it may be that nobody ever asks for its exit status."""
     try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
+        return psutil.Process(info.pid).create_time() < written + _CLOCK_ERROR
+    except psutil.Error:
         return False
-    return state not in ("Z", "X")

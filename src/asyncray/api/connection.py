@@ -7,7 +7,6 @@ import logging
 import os
 import sys
 from collections.abc import Generator
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -210,11 +209,3 @@ def _is_endpoint(address: str) -> bool:
 
 def _read_token(info: SessionInfo) -> str:
     return os.environ.get("ASYNCRAY_TOKEN") or info.token()
-
-
-def read_token_file(path: str) -> str:
-    """The token in a file. Raises AsyncrayError when it cannot be read."""
-    try:
-        return Path(path).read_text().strip()
-    except OSError as error:
-        raise AsyncrayError(f"cannot read the token file {path}: {error.strerror}") from None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -148,10 +147,10 @@ def _token_of_new_cluster(token_file: str | None) -> str:
 
 def describe(info: SessionInfo, settings: DaemonSettings, command: str = "node") -> str:
     """What a user wants to know of a daemon that has begun to serve; `command` is how others would join."""
-    from asyncray.cli.local_cluster import LOOPBACK, WILDCARDS
+    from asyncray.rpc.own_address import LOOPBACK, reachable
 
     host, _, port = info.address.rpartition(":")
-    address = f"{own_address()}:{port}" if host in WILDCARDS else info.address
+    address = f"{reachable(host)}:{port}"
     token_file = f"{info.directory}/token"
     join = f"asyncray {command} --address {address} --token-file {token_file}"
     if settings.tls_cert:
@@ -175,13 +174,3 @@ def describe(info: SessionInfo, settings: DaemonSettings, command: str = "node")
             "Only this machine can reach it: for others to join, start it with --host, and bring them the token."
         )
     return "\n".join(lines)
-
-
-def own_address() -> str:
-    """The address by which other machines most likely reach this one."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))  # sends nothing: it only makes the kernel choose a route
-            return str(probe.getsockname()[0])
-        except OSError:
-            return socket.gethostname()

@@ -3,35 +3,19 @@
 from __future__ import annotations
 
 import os
-import socket
 from pathlib import Path
 from typing import Final
 
 from asyncray.errors import AsyncrayError, AuthenticationError
+from asyncray.rpc.own_address import is_same
 from asyncray.session import SessionInfo, running_sessions
 
 TOKEN_VARIABLE: Final = "ASYNCRAY_TOKEN"
-LOOPBACK: Final = ("127.0.0.1", "localhost", "::1", "[::1]")
-WILDCARDS: Final = ("0.0.0.0", "::", "[::]")
 
 
 def sessions_at(address: str) -> list[SessionInfo]:
     """The daemons of this machine that belong to the cluster at `address`."""
-    return [info for info in running_sessions() if is_same_address(address, info.address)]
-
-
-def is_same_address(asked: str, known: str) -> bool:
-    """Whether a daemon that knows its control plane as `known` is of the cluster that the user calls `asked`."""
-    if asked == known:
-        return True
-    asked_host, _, asked_port = asked.rpartition(":")
-    known_host, _, known_port = known.rpartition(":")
-    if asked_port != known_port:
-        return False
-    if known_host in WILDCARDS:
-        # Only a name of this machine means the cluster that listens here: a token must not leave by mistake.
-        return _is_this_machine(asked_host)
-    return asked_host in LOOPBACK and known_host in LOOPBACK
+    return [info for info in running_sessions() if is_same(address, info.address)]
 
 
 def find_token(address: str, token_file: str | None) -> str:
@@ -84,18 +68,3 @@ def running_cluster() -> str:
             f"no cluster runs on this machine but those of single programs, choose by --address: {', '.join(embedded)}"
         )
     raise AsyncrayError("no cluster runs on this machine: start one with `asyncray start --head`")
-
-
-def _is_this_machine(host: str) -> bool:
-    """Whether one could listen on that host's address."""
-    try:
-        found = socket.getaddrinfo(host.removeprefix("[").removesuffix("]"), 0, type=socket.SOCK_DGRAM)
-    except OSError:
-        return False
-    family, kind, protocol, _, name = found[0]
-    with socket.socket(family, kind, protocol) as probe:
-        try:
-            probe.bind(name)
-        except OSError:
-            return False
-    return True

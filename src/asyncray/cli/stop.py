@@ -7,7 +7,6 @@ import select
 import signal
 import time
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
 
 GRACE: Final = 10.0
 """Seconds that a daemon may take to stop before it is killed."""
-_CLOCK_ERROR: Final = 1.0
-"""Seconds by which a process's start, counted in ticks since boot, may seem later than it was."""
 
 
 @click.command()
@@ -32,14 +29,14 @@ def stop(address: str | None, everything: bool, grace: float) -> int:
 
     Their workers end with them. Daemons on other machines go on, but without its control plane a cluster ends.
     """
-    from asyncray.cli.local_cluster import is_same_address
     from asyncray.errors import AsyncrayError
+    from asyncray.rpc.own_address import is_same
     from asyncray.session import running_sessions
 
-    sessions = [info for info in running_sessions() if _is_daemon(info)]
+    sessions = running_sessions()
     chosen = [info for info in sessions if everything or address is not None or not info.embedded]
     if address is not None:
-        chosen = [info for info in chosen if is_same_address(address, info.address)]
+        chosen = [info for info in chosen if is_same(address, info.address)]
         if not chosen:
             raise AsyncrayError(f"no daemon of a cluster at {address} runs on this machine")
     if not chosen:
@@ -99,17 +96,6 @@ def _still_running(descriptors: dict[int, SessionInfo], timeout: float) -> list[
         if left <= 0:
             break
     return sorted(running)
-
-
-def _is_daemon(info: SessionInfo) -> bool:
-    """Whether the process is the one that wrote the session's file, and not another that got its number since."""
-    import psutil
-
-    try:
-        written = Path(info.directory, "session.json").stat().st_mtime
-        return psutil.Process(info.pid).create_time() < written + _CLOCK_ERROR
-    except (OSError, psutil.Error):
-        return False
 
 
 def _name(info: SessionInfo) -> str:

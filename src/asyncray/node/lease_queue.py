@@ -2,10 +2,11 @@
 
 A request that does not fit never holds up one of another shape that does. Of those that fit, the first is one
 
-1. of the job that has the fewest leases at work now: jobs share a node;
+1. of the job that has the fewest leases at work now, and of several the one that was served longest ago: jobs
+   share a node, and take turns where there is too little to share;
 2. of the process that blocked last, if any has: what it asks for is what its task waits for, and serving the
    deepest level of nested tasks first keeps the number of half-finished ones small;
-3. of the process that holds the fewest leases of the shape;
+3. of the process that holds the fewest leases of the shape, and of several the one that was served longest ago;
 4. that came first.
 """
 
@@ -127,6 +128,10 @@ class LeaseQueue:
         """Leases by who holds them."""
         self.active: Counter[bytes] = Counter()
         """Leases at work by job: those of blocked workers do not count."""
+        self._job_served: dict[bytes, int] = {}
+        """When a job was last granted a lease: a higher number for later."""
+        self._served: dict[Claimant, int] = {}
+        self._serves = 0
         self._blocked: dict[bytes, int] = {}
         """Processes whose task waits for an object; a higher number for one that blocked later."""
         self._blocks = 0
@@ -160,6 +165,12 @@ class LeaseQueue:
         for key in [key for key in self._by_key if key[0] == process_id]:
             self.cancel(key)
         self._blocked.pop(process_id, None)
+        for claimant in [claimant for claimant in self._served if claimant[0] == process_id]:
+            del self._served[claimant]
+
+    def job_ended(self, job_id: bytes) -> None:
+        """It will ask for nothing more, or hardly."""
+        self._job_served.pop(job_id, None)
 
     def feasible(self, demand: Resources) -> bool:
         """Whether this node could ever grant it."""
@@ -178,6 +189,8 @@ class LeaseQueue:
             self._remove(request)
             self.held[request.claimant] += 1
             self.active[request.job_id] += 1
+            self._serves += 1
+            self._job_served[request.job_id] = self._served[request.claimant] = self._serves
             granted.append((request, allocation))
             shapes &= self._waiting.keys()
         return granted
@@ -220,10 +233,17 @@ class LeaseQueue:
             for requests in self._waiting[shape].values():
                 yield next(iter(requests.values()))
 
-    def rank(self, request: LeaseRequest) -> tuple[int, int, int, int]:
+    def rank(self, request: LeaseRequest) -> tuple[int, ...]:
         """The lowest is granted first: see the top of the file."""
-        blocked = self._blocked.get(request.key[0], 0)
-        return self.active[request.job_id], -blocked, self.held[request.claimant], request.sequence
+        job_id, claimant = request.job_id, request.claimant
+        return (
+            self.active[job_id],
+            self._job_served.get(job_id, 0),
+            -self._blocked.get(claimant[0], 0),
+            self.held[claimant],
+            self._served.get(claimant, 0),
+            request.sequence,
+        )
 
     def _remove(self, request: LeaseRequest) -> None:
         del self._by_key[request.key]

@@ -98,6 +98,7 @@ class LocalScheduler:
 
     def end_job(self, job_id: bytes) -> list[Lease]:
         """A job is over. Returns its leases, which are over, too; but not those of actors, which may outlive it."""
+        self.queue.job_ended(job_id)
         for request in self.queue:
             if request.job_id == job_id and request.key[0] not in self.actors:
                 self.queue.cancel(request.key)

@@ -16,8 +16,10 @@ from asyncray.node.sessions import Sessions
 from asyncray.node.store_manager import StoreManager
 from asyncray.node.worker_pool import WorkerPool
 from asyncray.resources import UNITS
+from asyncray.rpc.own_address import reachable
 from asyncray.rpc.platform import Platform, WorkerLauncher
 from asyncray.rpc.service import Service
+from asyncray.rpc.sockets import format_address
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,4 +75,4 @@ class NodeManager(Service):
     def address(self) -> str:
         """`host:port` of its service, while it listens."""
         assert self.listener is not None
-        return f"{self.listener.host}:{self.listener.port}"
+        return format_address(reachable(self.listener.host), self.listener.port)

@@ -78,6 +78,9 @@ class ControlLink:
         self._session = self._channel = None
         if self._accepted is not None and not self._accepted.done():
             self._accepted.set_exception(error or AsyncrayError("the control plane closed the connection"))
+        self._lost(error)
+
+    def _lost(self, error: Exception | None) -> None:
         if not self._closing:
             for callback in self.on_lost:
                 callback(error)
@@ -103,6 +106,7 @@ class ControlLink:
             session = await self._open_session()
         except AsyncrayError as error:
             _log.warning("cannot tell the control plane at %s: %s", self.target, error)
+            self._lost(error)
         else:
             session.send(message)
 

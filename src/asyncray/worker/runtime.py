@@ -20,7 +20,9 @@ from asyncray.config import Config
 from asyncray.errors import AsyncrayError, NodeDiedError
 from asyncray.messages import Address
 from asyncray.rpc.network import Listener
+from asyncray.rpc.own_address import reachable
 from asyncray.rpc.platform import Platform
+from asyncray.rpc.sockets import format_address
 from asyncray.session import process_socket
 from asyncray.worker import current
 from asyncray.worker.actor_client import ActorClient
@@ -145,7 +147,7 @@ class Runtime:
             self._listener = await network.listen(
                 streams=self.peers.streams, unix_path=self.address[2], host=self.membership.host
             )
-            self.address[3] = f"{self.membership.host}:{self._listener.port}"
+            self.address[3] = format_address(reachable(self.membership.host), self._listener.port)
             if self.role == "driver":
                 job = self.spawn(self.control.open_job(), name="open job")  # which `stop` ends if the node fails
                 await asyncio.gather(self.nodes.connect(self.membership.node_target), job)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from asyncray import session
-from asyncray.cli.local_cluster import find_token, given_token, is_same_address, running_cluster
+from asyncray.cli.local_cluster import find_token, given_token, running_cluster
 from asyncray.errors import AsyncrayError, AuthenticationError
 from asyncray.session import SessionInfo
 
@@ -31,32 +31,6 @@ def publish(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Publish:
         return info
 
     return publish
-
-
-@pytest.mark.parametrize(
-    ("asked", "known"),
-    [
-        ("10.0.0.1:5", "10.0.0.1:5"),
-        ("localhost:5", "127.0.0.1:5"),
-        ("127.0.0.1:5", "0.0.0.0:5"),
-        ("localhost:5", "0.0.0.0:5"),
-    ],
-)
-def test_one_cluster_has_several_addresses(asked: str, known: str) -> None:
-    assert is_same_address(asked, known)
-
-
-@pytest.mark.parametrize(
-    ("asked", "known"),
-    [
-        ("127.0.0.1:5", "127.0.0.1:6"),
-        ("10.0.0.1:5", "127.0.0.1:5"),
-        ("198.51.100.7:5", "0.0.0.0:5"),
-        ("name.invalid:5", "0.0.0.0:5"),
-    ],
-)
-def test_another_machine_is_another_cluster(asked: str, known: str) -> None:
-    assert not is_same_address(asked, known)
 
 
 def test_the_cluster_that_runs_here_is_found(publish: Publish) -> None:
