@@ -34,6 +34,7 @@ BORROW_ACK: Final = 17  # object_id, sequence, alive
 RELEASE: Final = 18  # object_id
 CONFIRM: Final = 19  # task_id: the caller has borrowed what the result contains
 LEASED: Final = 20  # job_id, job (as in REGISTER), instances {name: [index, ...]}: for the tasks that follow
+LOG: Final = 54  # pid, name of the task or actor, "stdout" or "stderr", lines: what a worker prints, to its driver
 
 # ---- node streams: a process and its node manager (or another node's, for leases)
 REGISTER: Final = 30  # pid, job_id or None, job {"sys_path": [str, ...], "namespace": str, ...}; empty for a worker
@@ -64,7 +65,6 @@ PIN: Final = 50  # request_id, object_id
 PINNED: Final = 51  # request_id, offset, size; size -1 when the object is not there
 UNPIN: Final = 52  # object_id
 FREE: Final = 53  # [object_id, ...]: their owner needs them no more
-LOG: Final = 54  # pid, name of the task or actor, "stdout" or "stderr", lines: a worker's output, on to its driver
 WARNING: Final = 55  # text
 
 # ---- control streams: a process and the control plane

@@ -7,7 +7,6 @@ from typing import Any, NoReturn
 
 from asyncray.api.connection import require_runtime
 from asyncray.api.options import ActorOptions, MethodOptions
-from asyncray.proto import ActorSpec
 from asyncray.resources import to_amounts
 from asyncray.worker.actor_client import method_template
 from asyncray.worker.functions import FunctionSource
@@ -45,6 +44,8 @@ class ActorClass:
 
         When its constructor raises, every call raises ActorDiedError with the remote traceback.
         """
+        from asyncray.proto import ActorSpec
+
         runtime = require_runtime()
         class_id = self._source.exported(runtime)
         template = Template(0, class_id, f"{self._class.__name__}.__init__", 1)

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from asyncray.api.connection import Connection, disconnect, require_runtime
-from asyncray.proto import Empty
 from asyncray.worker import current
 
 
@@ -64,6 +63,8 @@ def is_initialized() -> bool:
 
 async def nodes() -> list[dict[str, Any]]:
     """The nodes of the cluster, dead ones included, as dictionaries with Ray's keys."""
+    from asyncray.proto import Empty
+
     stub = await require_runtime().control.stub()
     reply = await stub.list_nodes(Empty())
     return [

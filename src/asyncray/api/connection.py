@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 import os
 import sys
@@ -66,6 +67,7 @@ class Connection:
             await self._join(info, self._token or _read_token(info))
             return self
         cluster = EmbeddedCluster(self._settings)
+        _import_the_rest()
         try:
             info = await cluster.started()
             _check_not_connected()  # another task may have connected meanwhile
@@ -83,6 +85,7 @@ class Connection:
     def connect_soon(self) -> Runtime:
         """For `.remote()` without `init`, on a running loop: starts the cluster, and joins it in the background."""
         cluster = EmbeddedCluster(self._settings)
+        _import_the_rest()
         try:
             info = cluster.started_blocking()
         except BaseException:
@@ -181,6 +184,15 @@ def require_runtime() -> Runtime:
         assert runtime is not None
         return runtime
     return Connection(None, None, "", {}, log_to_driver=True).connect_soon()
+
+
+def _import_the_rest() -> None:
+    """What takes 80 ms and is needed only now: imported while the daemon starts, instead of with the package.
+
+    That is why what uses `asyncray.proto` in a driver imports it where it does.
+    """
+    for module in ("asyncray.proto", "asyncray.rpc.channel", "asyncray.rpc.listener"):
+        importlib.import_module(module)
 
 
 def _report_failure(start: asyncio.Task[None]) -> None:

@@ -47,7 +47,7 @@ def now_draining(queue: LeaseQueue, leases: Iterable[Lease], now: float) -> tupl
     Each who waits, in the order in which they will be served, gets the lease of one who had its turn.
     """
     busy = [lease for lease in leases if lease.worker is not None and not lease.allocation.blocked]
-    returning = [lease for lease in busy if lease.draining_since is not None and now - lease.draining_since < TURN]
+    returning = [lease for lease in busy if lease.draining_since is not None and now < lease.draining_since + TURN]
     busy = [lease for lease in busy if lease.draining_since is None]
     shares = _Shares(queue)
     found: list[Lease] = []
@@ -64,7 +64,7 @@ def now_draining(queue: LeaseQueue, leases: Iterable[Lease], now: float) -> tupl
         helpful = [lease for lease in busy if _suffices(queue, lease, head)]
         free = [lease for lease in helpful if not any(_suffices(queue, lease, other) for other in passed_over)]
         due = [lease for lease in free if shares.is_entitled(head, lease)]
-        over = [lease for lease in due if now - lease.since >= TURN]
+        over = [lease for lease in due if now >= lease.since + TURN]
         if over:
             victim = max(over, key=shares.richest)
             victim.draining_since = now

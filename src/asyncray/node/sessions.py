@@ -57,7 +57,7 @@ class Sessions(Manager):
     def __init__(self, node_id: bytes, node_address: Callable[[], str]) -> None:
         self._node_id = node_id
         self._node_address = node_address
-        self.handlers: dict[int, Handler] = {messages.REGISTER: self._on_register, messages.LOG: self._on_log}
+        self.handlers: dict[int, Handler] = {messages.REGISTER: self._on_register}
         self.by_process: dict[bytes, Session] = {}
         self.jobs: dict[bytes, dict[str, Any]] = {}
         """What a worker must know of a job before its first task: `sys_path`, `namespace`."""
@@ -88,12 +88,6 @@ class Sessions(Manager):
         session = Session(self, stream)
         self._all.add(session)
         return session
-
-    def _on_log(self, session: Session, *output: Any) -> None:
-        """A worker's output goes on to the driver of its job, if that is on this node."""
-        for other in self.by_process.values():
-            if other.role == "driver" and other.job_id == session.job_id:
-                other.send(messages.LOG, *output)
 
     def _on_register(self, session: Session, pid: int, job_id: bytes | None, job: dict[str, Any]) -> None:
         session.pid, session.job_id = pid, job_id

@@ -12,12 +12,12 @@ import msgpack
 from asyncray import messages, serialization
 from asyncray.errors import ActorDiedError, ActorUnavailableError, AsyncrayError
 from asyncray.messages import INLINE, Address
-from asyncray.proto import ActorSpec, KillActorRequest
 from asyncray.worker.peers import PeerLink
 from asyncray.worker.reference import Reference
 from asyncray.worker.task import PendingTask, Template
 
 if TYPE_CHECKING:
+    from asyncray.proto import ActorSpec
     from asyncray.worker.runtime import Runtime
 
 _log = logging.getLogger(__name__)
@@ -206,6 +206,8 @@ class ActorClient:
             lane.registration.cancel()
             self._die(lane, serialization.dumps_error(ActorDiedError(f"the actor died: {cause}")))
         stub = await self._runtime.control.stub()
+        from asyncray.proto import KillActorRequest
+
         await stub.kill_actor(KillActorRequest(actor_id, graceful=False, cause=cause))
 
     def _on_state(self, actor_id: bytes, state: str, address: Address | None, error: bytes | None) -> None:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from asyncray import messages
 from asyncray.errors import AsyncrayError, ProtocolError
-from asyncray.proto import ControlStub
 from asyncray.rpc.network import Channel
 from asyncray.rpc.stream import FrameStream
 
 if TYPE_CHECKING:
+    from asyncray.proto import ControlStub
     from asyncray.worker.runtime import Runtime
 
 _log = logging.getLogger(__name__)
@@ -41,6 +41,8 @@ class ControlLink:
 
     async def stub(self) -> ControlStub:
         """For unary calls. Raises ConnectionFailed, AuthenticationError."""
+        from asyncray.proto import ControlStub
+
         return (await self._connected()).stub(ControlStub)
 
     async def open_job(self) -> None:

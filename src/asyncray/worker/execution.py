@@ -160,12 +160,15 @@ class Executor:
 
     def _drain(self) -> None:
         self._woken = False
-        self._runtime.drain_dropped()
-        outbox = self._outbox
-        while outbox:
-            call = outbox.popleft()
-            self._outstanding -= 1
-            self.reply(call)
+        try:
+            self._runtime.run_inbox()  # what a call has done before its end takes effect before its result is sent
+        finally:
+            self._runtime.drain_dropped()
+            outbox = self._outbox
+            while outbox:
+                call = outbox.popleft()
+                self._outstanding -= 1
+                self.reply(call)
 
     def reply(self, call: Call) -> None:
         """Sends the result, once the owners know of the references that the call has kept. Loop thread only."""
@@ -211,9 +214,10 @@ class Executor:
         self._runtime.call_soon(self._send_output, task.name if task else "worker", stream, lines)
 
     def _send_output(self, name: str, stream: str, lines: str) -> None:
-        node = self._runtime.nodes.own
-        if node is not None:
-            node.send(messages.LOG, self._runtime.pid, name, stream, lines)
+        """On the stream of the results, so that what a call of the driver's has printed comes before its result."""
+        driver = self._runtime.job.get("output")
+        if driver is not None:
+            self._runtime.peers.link(driver).send((messages.LOG, self._runtime.pid, name, stream, lines))
 
     # ------------------------------------------------------------ hand-back (loop)
 

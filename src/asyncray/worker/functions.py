@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from asyncray import serialization
 from asyncray.errors import AsyncrayError
 from asyncray.ids import FunctionId
-from asyncray.proto import KvKey, KvPutRequest
 from asyncray.worker.task import Template
 
 if TYPE_CHECKING:
@@ -92,11 +91,15 @@ class FunctionTable:
         return function
 
     async def _put(self, function_id: bytes, pickled: bytes) -> None:
+        from asyncray.proto import KvPutRequest
+
         control = await self._runtime.control.stub()
         await control.kv_put(KvPutRequest(_NAMESPACE, function_id, pickled, overwrite=False))
         del self._unexported[function_id]
 
     async def _get(self, function_id: bytes) -> bytes:
+        from asyncray.proto import KvKey
+
         control = await self._runtime.control.stub()
         reply = await control.kv_get(KvKey(_NAMESPACE, function_id))
         if not reply.found:

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from asyncray.errors import AsyncrayError
 from asyncray.ids import derive_task_id, return_id
-from asyncray.proto import ActorSpec
 from asyncray.worker.arguments import pack
 from asyncray.worker.context import current_task
 from asyncray.worker.object_ref import ObjectRef
 from asyncray.worker.task import PendingTask, Template
 
 if TYPE_CHECKING:
+    from asyncray.proto import ActorSpec
     from asyncray.worker.runtime import Runtime
 
 

@@ -30,12 +30,12 @@ from asyncray.worker.context import TaskContext
 from asyncray.worker.control_link import ControlLink
 from asyncray.worker.effects import Effect, Forgotten, Free, Gone, OwnerDied, Released, ReplyReady, Send
 from asyncray.worker.functions import FunctionTable
-from asyncray.worker.node_link import NodeLink, Nodes
+from asyncray.worker.node_link import Nodes
 from asyncray.worker.object_ref import ObjectRef
 from asyncray.worker.objects import Objects
 from asyncray.worker.outgoing import Outgoing
 from asyncray.worker.ownership import Ownership
-from asyncray.worker.peers import Peers
+from asyncray.worker.peers import PeerLink, Peers
 from asyncray.worker.puts import Puts
 from asyncray.worker.reference import Execution, Reference
 from asyncray.worker.store_client import StoreClient
@@ -69,7 +69,7 @@ class Job:
 
     job_id: bytes
     information: dict[str, Any] = field(default_factory=dict)
-    """`sys_path`, `namespace`, `pid`, `entrypoint`."""
+    """`sys_path`, `namespace`, `pid`, `entrypoint`, and `output`: the address to which workers send what they print."""
 
 
 class Runtime:
@@ -123,7 +123,7 @@ class Runtime:
             messages.CONFIRM: self._owner_message(self.ownership.on_confirm),
         }
         self.nodes.handlers[messages.WARNING] = lambda node, text: _log.warning(text)
-        self.nodes.handlers[messages.LOG] = self._on_log
+        self.peers.handlers[messages.LOG] = self._on_log
         self.control.handlers[messages.WARNING] = _log.warning
         self.peers.on_lost.append(lambda link, cause: self._process_lost(link.process_id))
 
@@ -149,6 +149,7 @@ class Runtime:
             )
             self.address[3] = format_address(reachable(self.membership.host), self._listener.port)
             if self.role == "driver":
+                self.job["output"] = self.address if self.log_to_driver else None
                 job = self.spawn(self.control.open_job(), name="open job")  # which `stop` ends if the node fails
                 await asyncio.gather(self.nodes.connect(self.membership.node_target), job)
             else:
@@ -257,6 +258,15 @@ class Runtime:
 
     def _turn(self) -> None:
         self._turn_scheduled = False
+        self.run_inbox()
+        if self.dropped:
+            self.drain_dropped()
+        self.submitter.turn()
+        if self.ownership.effects:
+            self._apply_effects()
+
+    def run_inbox(self) -> None:
+        """Makes the calls that `call_soon` has been given so far. Loop thread only."""
         inbox = self._inbox
         try:
             while inbox:
@@ -265,11 +275,6 @@ class Runtime:
         finally:
             if inbox:  # one has raised: the others must not wait until somebody calls again
                 self.schedule_turn()
-        if self.dropped:
-            self.drain_dropped()
-        self.submitter.turn()
-        if self.ownership.effects:
-            self._apply_effects()
 
     def drain_dropped(self) -> None:
         dropped = self.dropped
@@ -341,11 +346,10 @@ class Runtime:
             self.ownership.process_lost(process_id)
         self._apply_effects()
 
-    def _on_log(self, node: NodeLink, pid: int, name: str, stream: str, lines: str) -> None:
+    def _on_log(self, link: PeerLink, pid: int, name: str, stream: str, lines: str) -> None:
         """A worker's output, shown as this process's own, each line with its origin."""
-        if self.log_to_driver:
-            target = sys.stdout if stream == "stdout" else sys.stderr
-            target.writelines(f"({name} pid={pid}) {line}\n" for line in lines.split("\n"))
+        target = sys.stdout if stream == "stdout" else sys.stderr
+        target.writelines(f"({name} pid={pid}) {line}\n" for line in lines.split("\n"))
 
     # ----------------------------------------------------------------- references
 

@@ -185,7 +185,7 @@ class Process:
                 self.node.up.send((messages.LEASE_RETURN, lease_id))
                 return
             lease = self.leases[lease_id] = Lease(lease_id, address, instances, "node", pipeline, now)
-            self._link(address[0])
+            self._link(address[0]).send((messages.LEASED, self.job_id, {}, instances))
             pipeline.granted(lease, now)
         elif kind == messages.LEASE_RECLAIM:
             reclaimed = self.leases.get(fields[0])
@@ -256,21 +256,21 @@ class Worker(Process):
         super().__init__(world, process_id, None)
 
     def from_node(self, kind: int, fields: list[Any]) -> None:
-        if kind == messages.ASSIGN:
-            assert self.job_id is None, "a worker belongs to one job for ever"
-            self.job_id = fields[0]
-            self._run_next()  # a task may come before the word whose it is: they travel on different streams
-        elif kind == messages.EXIT:
+        if kind == messages.EXIT:
             assert not self._outstanding, "asked to exit while it works"
             self.die()
         else:
             assert kind == messages.WELCOME, kind
 
     def from_peer(self, sender: Process, message: list[Any]) -> None:
+        if message[0] == messages.LEASED:
+            assert self.job_id in (None, message[1]), "a worker belongs to one job for ever"
+            self.job_id = message[1]
+            return
         if message[0] != messages.TASK:
             super().from_peer(sender, message)
             return
-        assert self.job_id in (None, sender.job_id), "a task of another job"
+        assert self.job_id == sender.job_id, "a task of another job"
         others = {owner for owner, _ in self._queue if owner is not sender and owner.alive}
         assert not others, "two holders use one worker"
         self._queue.append((sender, message[1]))
@@ -301,10 +301,9 @@ class Worker(Process):
             self._link(owner.process_id).send((messages.HANDBACK, task_ids))
 
     def _run_next(self) -> None:
-        if self._running is not None or not self._queue or not self.alive or self.job_id is None:
+        if self._running is not None or not self._queue or not self.alive:
             return
         owner, task_id = self._queue.popleft()
-        assert not owner.alive or owner.job_id == self.job_id, "a task of another job"
         self._running = task_id
         self._begun = self._loop.time()
         work = self.world.work[task_id]
