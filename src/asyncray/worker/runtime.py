@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from asyncray import messages
 from asyncray.config import Config
@@ -40,6 +40,9 @@ from asyncray.worker.puts import Puts
 from asyncray.worker.reference import Execution, Reference
 from asyncray.worker.store_client import StoreClient
 from asyncray.worker.submission import Submitter
+
+if TYPE_CHECKING:
+    from asyncray.worker.execution import Executor
 
 _log = logging.getLogger(__name__)
 
@@ -115,7 +118,8 @@ class Runtime:
         self.outgoing = Outgoing(self)
         self.puts = Puts(self)
         self.actors = ActorClient(self)
-        self.executor: Any = None
+        self.executor: Executor | None = None
+        """What runs calls of others; workers have one."""
         self.peers.handlers |= {
             messages.BORROW: self._owner_message(self.ownership.on_borrow),
             messages.BORROW_ACK: self._owner_message(self.ownership.on_borrow_ack),
@@ -318,6 +322,7 @@ class Runtime:
             self.objects.resolve(effect.reference, messages.GONE, None)
 
     def _reply_ready(self, effect: ReplyReady) -> None:
+        assert self.executor is not None
         self.executor.borrowed(effect.execution)
 
     def _forgotten(self, effect: Forgotten) -> None:
