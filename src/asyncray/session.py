@@ -153,6 +153,8 @@ def _is_running(info: SessionInfo, written: float) -> bool:
     import psutil  # takes 20 ms, which a program with a cluster of its own need not spend
 
     try:
-        return psutil.Process(info.pid).create_time() < written + _CLOCK_ERROR
+        process = psutil.Process(info.pid)
+        # A zombie runs no more; in a container it may be that nobody ever asks for its exit status.
+        return process.create_time() < written + _CLOCK_ERROR and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False

@@ -105,6 +105,15 @@ async def test_kill_takes_actors_only() -> None:
         await asyncray.kill(ref)  # type: ignore[arg-type]
 
 
+async def test_no_call_gets_through_after_kill() -> None:
+    workers = [Worker.remote() for _ in range(5)]
+    for worker in workers:
+        await worker.pid.remote()
+        await asyncray.kill(worker)
+        with pytest.raises(ActorDiedError, match=r"killed by kill\(\)"):
+            await worker.pid.remote()
+
+
 async def test_others_with_a_handle_learn_of_the_end() -> None:
     async with closed_gate() as gate:
 

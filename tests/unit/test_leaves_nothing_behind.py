@@ -39,7 +39,9 @@ def test_leaves_a_process():
     subprocess.Popen(["sleep", "60"])
 
 def test_leaves_a_zombie():
-    os.waitid(os.P_PID, subprocess.Popen(["true"]).pid, os.WEXITED | os.WNOWAIT)
+    process = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    process.returncode = 0  # or else it would be collected together with this object
 
 def test_leaves_an_orphan():
     subprocess.run(["sh", "-c", "setsid sleep 61 >/dev/null 2>&1 &"], check=True)

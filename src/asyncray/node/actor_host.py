@@ -65,7 +65,8 @@ class ActorHost(Manager):
             self._by_worker[worker.process_id] = actor
             self._leases.actors[worker.process_id] = allocation
             assert worker.session is not None
-            worker.session.send(messages.ASSIGN, job_id, worker.job, allocation.instances)
+            worker.job = job  # the driver's word may be gone with the job, which an actor can outlive
+            worker.session.send(messages.ASSIGN, job_id, job, allocation.instances)
             worker.session.send(messages.CREATE_ACTOR, *creation)
 
         actor.claim = self._pool.claim(job_id, granted, dedicated=True)

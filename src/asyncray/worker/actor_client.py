@@ -33,6 +33,7 @@ class ActorLane:
         "_client",
         "actor_id",
         "creation",
+        "ended",
         "error",
         "in_flight",
         "lifetime",
@@ -53,6 +54,8 @@ class ActorLane:
         """The constructor, until it has returned, where this process creates the actor."""
         self.registration: asyncio.Task[None] | None = None
         """What makes the actor known to the control plane, likewise."""
+        self.ended: asyncio.Future[None] | None = None
+        """Done when the actor is dead, if somebody waits for that."""
         self.error: bytes | None = None
         self.link: PeerLink | None = None
         self.queue: deque[PendingTask] = deque()
@@ -209,6 +212,10 @@ class ActorClient:
         from asyncray.proto import KillActorRequest
 
         await stub.kill_actor(KillActorRequest(actor_id, graceful=False, cause=cause))
+        if lane is not None and lane.state in ("PENDING", "ALIVE"):
+            # Its process ends a little later: until the news is here, the next call could still reach it.
+            lane.ended = lane.ended or self._runtime.loop.create_future()
+            await asyncio.wait((lane.ended,), timeout=_FATE_WAIT)
 
     def _on_state(self, actor_id: bytes, state: str, address: Address | None, error: bytes | None) -> None:
         lane = self.lanes.get(actor_id)
@@ -228,6 +235,9 @@ class ActorClient:
         if lane.state == "DEAD":
             return
         lane.state, lane.link = "DEAD", None
+        if lane.ended is not None:
+            lane.ended.set_result(None)
+            lane.ended = None
         lane.error = error or serialization.dumps_error(ActorDiedError("the actor has ended"))
         self._created(lane)
         if lane.lifetime.state == 0:

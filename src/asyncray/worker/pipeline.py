@@ -89,7 +89,6 @@ class Pipeline:
         """Lease requests that have not been answered."""
         self._port = port
         self._config = config
-        self._assigning = False
 
     def add(self, task: PendingTask) -> None:
         """The task's arguments exist: it may run."""

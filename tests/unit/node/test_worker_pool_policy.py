@@ -233,8 +233,8 @@ async def test_after_a_crash_loop_the_first_worker_that_is_used_ends_the_pause()
     await asyncio.sleep(14)
     (puppet,) = node.come_up()
     assert len(claims.workers) == 1
-    node.die(puppet)
     before = node.launches.total
+    node.die(puppet)
     for _ in range(3):
         claims.claim()
     assert node.launches.total == before + 3

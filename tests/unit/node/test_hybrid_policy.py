@@ -1,0 +1,101 @@
+"""Where the hybrid policy places a request."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asyncray.node.scheduling import PACK_BELOW, NodeView, hybrid, utilisation_with
+from asyncray.resources import fits, to_units
+
+LOCAL = b"m"
+
+
+def view(name: bytes, available: float, total: float = 4, *, alive: bool = True, **others: float) -> NodeView:
+    amounts = {"CPU": total, **others}
+    return NodeView(
+        name, name.decode(), to_units(amounts), {**to_units(others), "CPU": int(available * 10_000)}, alive=alive
+    )
+
+
+def placed(*nodes: NodeView, **demand: float) -> bytes | None:
+    chosen = hybrid(LOCAL, nodes, to_units(demand or {"CPU": 1}))
+    return None if chosen is None else chosen.node_id
+
+
+def test_it_packs_on_the_local_node_up_to_half() -> None:
+    assert placed(view(b"a", 4), view(LOCAL, 4), view(b"z", 4)) == LOCAL
+    assert placed(view(b"a", 4), view(LOCAL, 3), view(b"z", 4)) == LOCAL
+
+
+def test_it_packs_on_the_others_in_the_order_of_their_ids() -> None:
+    assert placed(view(b"z", 4), view(b"a", 4), view(LOCAL, 2)) == b"a"
+    assert placed(view(b"z", 4), view(b"a", 2), view(LOCAL, 2)) == b"z"
+
+
+def test_above_half_it_takes_the_least_utilised_node() -> None:
+    assert placed(view(LOCAL, 1), view(b"a", 1, total=8), view(b"z", 2)) == b"z"
+
+
+def test_of_equally_utilised_nodes_it_takes_the_local_one() -> None:
+    assert placed(view(b"a", 2), view(LOCAL, 2), view(b"z", 2)) == LOCAL
+
+
+def test_when_none_is_free_the_request_waits_at_the_local_node() -> None:
+    assert placed(view(b"a", 0), view(LOCAL, 0)) == LOCAL
+
+
+def test_when_the_local_node_can_never_run_it_another_one_waits() -> None:
+    assert placed(view(b"a", 0, total=8), view(LOCAL, 4), CPU=6) == b"a"
+
+
+def test_what_no_node_has_goes_nowhere() -> None:
+    assert placed(view(b"a", 4), view(LOCAL, 4), GPU=1) is None
+    assert placed() is None
+
+
+def test_dead_nodes_do_not_count() -> None:
+    assert placed(view(b"a", 4, alive=False), view(LOCAL, 0)) == LOCAL
+    assert placed(view(b"a", 4, alive=False, GPU=1), view(LOCAL, 4), GPU=1) is None
+
+
+def test_an_overcommitted_node_is_not_free() -> None:
+    assert placed(view(LOCAL, -1), view(b"a", 1)) == b"a"
+
+
+def test_the_scarcest_resource_decides() -> None:
+    busy = NodeView(b"a", "", to_units({"CPU": 10, "GPU": 1}), to_units({"CPU": 10, "GPU": 0}))
+    assert utilisation_with(busy, to_units({"CPU": 1})) == 1
+    assert placed(busy, view(LOCAL, 2)) == LOCAL
+
+
+def test_resources_that_a_node_has_none_of_do_not_matter() -> None:
+    assert utilisation_with(NodeView(b"a", "", {"CPU": 0}, {"CPU": 0}), {}) == 0
+
+
+amounts = st.dictionaries(st.sampled_from(["CPU", "GPU", "disk"]), st.integers(0, 8).map(float), max_size=3)
+
+
+@given(st.lists(st.tuples(amounts, amounts, st.booleans()), max_size=6), amounts)
+def test_it_never_chooses_a_node_that_is_dead_or_too_small_while_a_free_one_is_there(
+    nodes: list[tuple[dict[str, float], dict[str, float], bool]], demand: dict[str, float]
+) -> None:
+    views = [
+        NodeView(bytes([97 + index]), "", to_units(total), to_units(available), alive=alive)
+        for index, (total, available, alive) in enumerate(nodes)
+    ]
+    units = to_units(demand)
+    chosen = hybrid(b"c", views, units)
+    feasible = [node for node in views if node.alive and fits(units, node.total)]
+    free = [node for node in feasible if fits(units, node.available)]
+    assert (chosen is None) == (not feasible)
+    if chosen is not None:
+        assert chosen in (free or feasible)
+        if any(utilisation_with(node, units) <= PACK_BELOW for node in free):
+            assert utilisation_with(chosen, units) <= PACK_BELOW
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_order_in_which_nodes_are_known_does_not_matter(order: int) -> None:
+    assert placed(*[view(b"a", 4), view(b"b", 4), view(LOCAL, 0)][::order]) == b"a"
