@@ -242,15 +242,27 @@ def test_a_program_that_fails_shows_the_remote_traceback(tmp_path: Path) -> None
 
 def test_output_of_workers_appears_with_their_names_and_pids(tmp_path: Path) -> None:
     text = """
-        import sys
+        import logging, sys
         import asyncray.sync as ray
+
+        @ray.remote
+        def whisper():
+            print("from inside")
 
         @ray.remote
         def speak():
             print("one\\ntwo")
             print("three", end="")
             print(" four", flush=True)
+            sys.stdout.buffer.write(b"into the log file only\\n")
+            logging.getLogger("of.the.user").warning("a warning")
             print("a complaint", file=sys.stderr)
+            print("unfinished", end="")
+
+        @ray.remote
+        def pass_on():
+            ray.get(whisper.remote())
+            print("passed on")
 
         @ray.remote
         class Speaker:
@@ -265,6 +277,7 @@ def test_output_of_workers_appears_with_their_names_and_pids(tmp_path: Path) -> 
 
         with ray.init(num_cpus=1):
             ray.get(speak.remote())
+            ray.get(pass_on.remote())
             speaker = Speaker.remote()
             ray.get(speaker.speak.remote())
             ray.get(speaker.sing.remote())
@@ -275,11 +288,31 @@ def test_output_of_workers_appears_with_their_names_and_pids(tmp_path: Path) -> 
         "(speak pid=N) one",
         "(speak pid=N) two",
         "(speak pid=N) three four",
+        "(speak pid=N) unfinished",
+        "(whisper pid=N) from inside",
+        "(pass_on pid=N) passed on",
         "(Speaker.__init__ pid=N) made",
         "(Speaker.speak pid=N) spoken",
         "(Speaker.sing pid=N) sung",
     ]
-    assert re.fullmatch(r"\(speak pid=\d+\) a complaint\n", done.stderr)
+    assert re.fullmatch(r"\(speak pid=\d+\) a warning\n\(speak pid=\d+\) a complaint\n", done.stderr)
+
+
+def test_the_last_that_a_nested_task_prints_is_not_lost(tmp_path: Path) -> None:
+    text = """
+        import asyncray.sync as ray
+
+        @ray.remote
+        def whisper(depth):
+            if depth:
+                ray.get(whisper.remote(depth - 1))
+            else:
+                print("from inside")
+
+        with ray.init(num_cpus=1):
+            ray.get(whisper.remote(2))
+    """
+    assert re.fullmatch(r"\(whisper pid=\d+\) from inside\n", run_program(tmp_path, text))
 
 
 def test_output_of_workers_stays_away_when_it_is_not_wanted(tmp_path: Path) -> None:

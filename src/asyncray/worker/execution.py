@@ -21,6 +21,7 @@ from asyncray.worker.calls import Call, ReceivedTemplate
 from asyncray.worker.context import TaskContext, current_task
 from asyncray.worker.hosted_actor import HostedActor
 from asyncray.worker.node_link import NodeLink
+from asyncray.worker.output import ForwardedOutput
 from asyncray.worker.peers import PeerLink
 from asyncray.worker.reference import Execution
 from asyncray.worker.results import Results
@@ -44,6 +45,12 @@ class Executor:
         self._woken = False
         self._deferred: dict[Execution, Callable[[], None]] = {}
         """What happens once the borrows of a call are acknowledged."""
+        self._output_link: PeerLink | None = None
+        """To the driver, once something has been printed."""
+        self._unsent = 0
+        """Results that wait until what was printed before is on its way."""
+        self.outputs: tuple[ForwardedOutput, ...] = ()
+        """What user code prints to."""
         self._exiting = False
         self.exit_code = 0
         self.results = Results(runtime)
@@ -112,6 +119,8 @@ class Executor:
         except BaseException as error:
             self.results.fail(call, error)
         finally:
+            for output in self.outputs:
+                output.end_line()
             current_task.reset(token)
         call.microseconds = int((time.perf_counter() - begun) * 1e6)
 
@@ -204,6 +213,18 @@ class Executor:
             then()
 
     def _send_result(self, call: Call) -> None:
+        driver = self._output_link
+        if driver is None or driver.stream is not None or driver.lost:
+            self._send_result_now(call)
+        else:  # what the call has printed must not come after its result, which may be the driver's last act
+            self._unsent += 1
+            driver.when_open(lambda: self._send_result_late(call))
+
+    def _send_result_late(self, call: Call) -> None:
+        self._unsent -= 1
+        self._send_result_now(call)
+
+    def _send_result_now(self, call: Call) -> None:
         call.link.send((messages.RESULT, call.task_id, call.status, call.returns, call.microseconds))
         if self._exiting:
             self._finish_exit()
@@ -214,10 +235,10 @@ class Executor:
         self._runtime.call_soon(self._send_output, task.name if task else "worker", stream, lines)
 
     def _send_output(self, name: str, stream: str, lines: str) -> None:
-        """On the stream of the results, so that what a call of the driver's has printed comes before its result."""
         driver = self._runtime.job.get("output")
         if driver is not None:
-            self._runtime.peers.link(driver).send((messages.LOG, self._runtime.pid, name, stream, lines))
+            link = self._output_link = self._runtime.peers.link(driver)
+            link.send((messages.LOG, self._runtime.pid, name, stream, lines))
 
     # ------------------------------------------------------------ hand-back (loop)
 
@@ -270,7 +291,7 @@ class Executor:
 
     def _finish_exit(self) -> None:
         """Ends the worker once everything received has been answered."""
-        if not (self._outstanding or self.actor.busy or len(self.arrivals) or self._deferred):
+        if not (self._outstanding or self.actor.busy or len(self.arrivals) or self._deferred or self._unsent):
             self._runtime.request_stop()
 
     def stop_main(self) -> None:

@@ -77,6 +77,7 @@ class _Worker:
         watchdog = LoopWatchdog(DEFAULT.loop_watchdog)
         sys.stdout = ForwardedOutput(sys.stdout, functools.partial(executor.forward_output, "stdout"))
         sys.stderr = ForwardedOutput(sys.stderr, functools.partial(executor.forward_output, "stderr"))
+        executor.outputs = (sys.stdout, sys.stderr)
         self.executor = executor
         self.started.set()
         await runtime.wait_stop_requested()
@@ -103,6 +104,9 @@ def _redirect_output(log_dir: str) -> None:
     os.close(devnull)
     sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    own = logging.getLogger("asyncray")  # the root logger is the user's to configure
+    own.addHandler(handler)
+    own.setLevel(logging.INFO)
+    own.propagate = False

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Callable
-from typing import TextIO
+from typing import BinaryIO, TextIO
+
+
+class _Line(threading.local):
+    """What a thread has written since its last newline."""
+
+    begun = ""
 
 
 class ForwardedOutput(io.TextIOBase):
@@ -13,15 +20,22 @@ class ForwardedOutput(io.TextIOBase):
     def __init__(self, target: TextIO, forward: Callable[[str], None]) -> None:
         self._target = target
         self._forward = forward
-        self._pending = ""
+        self._line = _Line()
 
     def write(self, text: str) -> int:
         self._target.write(text)
-        pending = self._pending + text
-        lines, newline, self._pending = pending.rpartition("\n")
+        line = self._line
+        lines, newline, line.begun = (line.begun + text).rpartition("\n")
         if newline:
             self._forward(lines)
         return len(text)
+
+    def end_line(self) -> None:
+        """Hands over what the calling thread has written without a newline at the end."""
+        begun = self._line.begun
+        if begun:
+            self._line.begun = ""
+            self._forward(begun)
 
     def flush(self) -> None:
         self._target.flush()
@@ -34,6 +48,11 @@ class ForwardedOutput(io.TextIOBase):
 
     def fileno(self) -> int:
         return self._target.fileno()
+
+    @property
+    def buffer(self) -> BinaryIO:
+        """What is written to it gets into the log file only."""
+        return self._target.buffer
 
     @property
     def encoding(self) -> str:  # type: ignore[override]

@@ -48,6 +48,14 @@ class PeerLink:
         """The GPUs of the lease of which the other side was told; None before the first lease."""
         self.lost = False
         self._backlog: list[Message] = []
+        self._waiting: list[Callable[[], None]] = []
+
+    def when_open(self, callback: Callable[[], None]) -> None:
+        """Calls back when what has been sent so far is on its way, or never will be."""
+        if self.stream is not None or self.lost:
+            callback()
+        else:
+            self._waiting.append(callback)
 
     def send(self, message: Message) -> None:
         stream = self.stream
@@ -66,6 +74,7 @@ class PeerLink:
             for message in self._backlog:
                 stream.send(message)
             self._backlog = []
+            self._settle()
 
     def close(self) -> None:
         """Ends all of its streams: the other side must not go on with one of which this side knows nothing more."""
@@ -76,6 +85,12 @@ class PeerLink:
         if self.channel is not None:
             self.channel.close()
             self.channel = None
+        self._settle()
+
+    def _settle(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for callback in waiting:
+            callback()
 
     def tell(self, template: Template) -> None:
         """Makes sure that the other side knows the template."""

@@ -174,7 +174,7 @@ class Pipeline:
         lease.alone = first.alone or depth == 1
         if lease.alone:
             return taken
-        usable = sum(1 for other in self.leases.values() if not (other.lost or other.drain))
+        usable = sum(1 for other in self.leases.values() if not (other.lost or other.drain or other.alone))
         room = min(depth - len(in_flight), len(queue) // usable)
         while room > 0 and queue:
             task = queue[0]

@@ -78,9 +78,7 @@ class Process:
     def submit(self, work: Work, then: Any = None) -> PendingTask:
         template = self._templates.get(work.kind)
         if template is None:
-            template = Template(
-                len(self._templates), b"", work.kind, 1, demand=work.demand, max_retries=work.retries
-            )
+            template = Template(len(self._templates), b"", work.kind, 1, demand=work.demand, max_retries=work.retries)
             self._templates[work.kind] = template
         task = PendingTask(self.world.new_task_id(work), template, b"", [])
         self.waiting[task.id] = work
@@ -144,9 +142,7 @@ class Process:
         for _ in range(count):
             self._request_number += 1
             self.requests[self._request_number] = pipeline
-            self.node.up.send(
-                (messages.LEASE_REQUEST, self._request_number, pipeline.demand, self.job_id, False)
-            )
+            self.node.up.send((messages.LEASE_REQUEST, self._request_number, pipeline.demand, self.job_id, False))
 
     def cancel_requests(self, pipeline: Pipeline) -> None:
         for number, requester in list(self.requests.items()):

@@ -123,7 +123,9 @@ async def run(steps: list[Step], seed: int) -> LeaseWorld:
                 if driver is not None and driver.alive:
                     driver.cancel()
             case KillWorker(which):
-                workers = [process for process in world.processes.values() if process.alive and process.role == "worker"]
+                workers = [
+                    process for process in world.processes.values() if process.alive and process.role == "worker"
+                ]
                 if workers:
                     workers[which % len(workers)].die()
             case KillDriver(seat):

@@ -154,9 +154,7 @@ class LeaseWorld:
     # ---- what is checked
 
     def unfinished(self) -> list[bytes]:
-        return [
-            task_id for task_id in self.work if task_id not in self.outcomes and task_id not in self.abandoned
-        ]
+        return [task_id for task_id in self.work if task_id not in self.outcomes and task_id not in self.abandoned]
 
     async def done(self, within: float) -> None:
         """Returns when every task has its outcome. `within` is in virtual seconds."""

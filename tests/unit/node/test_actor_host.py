@@ -19,7 +19,9 @@ def creation(actor_id: bytes) -> list[Any]:
 
 
 def place(node: PuppetNode, actor_id: bytes = ACTOR, job_id: bytes = JOB, **demand: float) -> None:
-    node.actors.place(actor_id, job_id, {"namespace": "space"}, to_units(demand), to_units({"CPU": 1}), creation(actor_id))
+    node.actors.place(
+        actor_id, job_id, {"namespace": "space"}, to_units(demand), to_units({"CPU": 1}), creation(actor_id)
+    )
 
 
 def created(worker: Puppet, actor_id: bytes = ACTOR) -> None:

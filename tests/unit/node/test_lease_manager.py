@@ -144,7 +144,7 @@ async def test_the_holder_learns_why_its_worker_died() -> None:
 
 @virtually
 async def test_the_workers_of_a_holder_that_is_gone_are_killed() -> None:
-    node, workers = await node_with_workers(CPU=2)
+    node, _ = await node_with_workers(CPU=2)
     driver = node.driver()
     driver.ask(1, 2, 3)
     used = {process_id for _, _, process_id in driver.granted()}

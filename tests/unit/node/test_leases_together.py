@@ -1,4 +1,7 @@
-"""Pipelines, lease queue, reclaiming and worker pool together, on a virtual clock: see `LeaseWorld` for what is checked."""
+"""Pipelines, lease queue, reclaiming and worker pool together, on a virtual clock.
+
+See `LeaseWorld` for what is checked all the time and in the end.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from hypothesis import strategies as st
 from .lease_program import Step, peaceful, run, violent
 from .virtual_loop import run_virtually
 
-many = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+many = settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @many
