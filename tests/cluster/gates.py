@@ -50,7 +50,7 @@ async def waiting_at(gate: ActorHandle, count: int) -> None:
     """Returns when so many calls have come."""
 
     async def have_come() -> bool:
-        return await gate.waiting.remote() == count  # type: ignore[no-any-return]
+        return await gate.waiting.remote() == count
 
     await eventually(have_come)
 

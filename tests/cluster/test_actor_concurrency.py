@@ -83,7 +83,7 @@ async def test_a_coroutine_method_and_its_loop_run_while_a_plain_method_computes
     @asyncray.remote
     class Mixed:
         def compute(self, path: Path) -> str:
-            return busy_until.function(path, "computed")  # type: ignore[no-any-return]
+            return busy_until.function(path, "computed")
 
         async def answer(self) -> str:
             await asyncio.sleep(0)

@@ -43,7 +43,7 @@ class Worker:
 
 @asyncray.remote
 async def pid_of(worker: ActorHandle) -> int:
-    return await worker.pid.remote()  # type: ignore[no-any-return]
+    return await worker.pid.remote()
 
 
 def is_gone(pid: int) -> bool:
@@ -102,7 +102,7 @@ async def test_killing_twice_changes_nothing() -> None:
 async def test_kill_takes_actors_only() -> None:
     ref = await asyncray.put(1)
     with pytest.raises(TypeError, match=r"kill\(\) takes an actor handle, got ObjectRef; cancel\(\) ends tasks"):
-        await asyncray.kill(ref)  # type: ignore[arg-type]
+        await asyncray.kill(ref)
 
 
 async def test_no_call_gets_through_after_kill() -> None:
@@ -234,7 +234,7 @@ async def test_a_constructor_that_raises_ends_the_actor_with_its_traceback() -> 
         cause = caught.value.__cause__
         assert isinstance(cause, RuntimeError)
         assert str(cause) == "cannot start: no paper"
-        text = cause.remote_traceback  # type: ignore[attr-defined]
+        text = cause.remote_traceback
         assert re.search(r'test_actor_ends\.py", line \d+, in __init__\n', text)
         assert "RuntimeError: cannot start: no paper" in text
 

@@ -236,7 +236,7 @@ async def test_a_handle_can_be_passed_to_tasks_and_to_other_actors() -> None:
     def count(counter: ActorHandle, times: int) -> int:
         import asyncray.sync as ray
 
-        return ray.get([counter.add.remote() for _ in range(times)])[-1]  # type: ignore[no-any-return]
+        return ray.get([counter.add.remote() for _ in range(times)])[-1]
 
     @asyncray.remote
     class Delegate:

@@ -71,7 +71,7 @@ async def test_init_twice_is_refused_unless_that_is_wanted() -> None:
 async def test_init_refuses_settings_that_make_no_sense() -> None:
     for settings in ({"num_cpus": -1}, {"resources": {"CPU": 1}}, {"num_cpus": "many"}):
         with pytest.raises((AsyncrayError, ValueError)) as caught:
-            await asyncray.init(**settings)  # type: ignore[arg-type]
+            await asyncray.init(**settings)
         assert "\n" not in str(caught.value)
     assert not asyncray.is_initialized()
 

@@ -232,7 +232,7 @@ async def test_cancelling_what_is_done_changes_nothing() -> None:
     assert await ref == 1
     assert not ref.cancelled()
     with pytest.raises(TypeError, match=r"cancel\(\) takes an ObjectRef, got int"):
-        await asyncray.cancel(1)  # type: ignore[arg-type]
+        await asyncray.cancel(1)
 
 
 async def test_a_task_that_takes_a_cancelled_reference_fails() -> None:
@@ -248,7 +248,7 @@ async def test_a_task_that_takes_a_cancelled_reference_fails() -> None:
 async def test_references_of_an_iterator_are_asked_for_as_a_list() -> None:
     refs = (identity.remote(number) for number in range(3))
     with pytest.raises(TypeError, match="got generator"):
-        await asyncray.get(refs)  # type: ignore[arg-type]
+        await asyncray.get(refs)
     assert [await ref for ref in refs] == [0, 1, 2]
 
 

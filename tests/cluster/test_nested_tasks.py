@@ -139,6 +139,6 @@ async def test_actors_and_tasks_wait_for_each_other() -> None:
     def ask_new_parent(parent: Any, number: int) -> int:
         import asyncray.sync as ray
 
-        return ray.get(parent.remote().ask.remote(number))  # type: ignore[no-any-return]
+        return ray.get(parent.remote().ask.remote(number))
 
     assert await Parent.remote().ask.remote(3) == 3

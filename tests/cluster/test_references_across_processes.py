@@ -116,7 +116,7 @@ async def test_references_in_results_are_kept_until_the_caller_has_them() -> Non
 
     @asyncray.remote
     async def relay(count: int) -> list[ObjectRef]:
-        return await produce.remote(count)  # type: ignore[no-any-return]
+        return await produce.remote(count)
 
     for task in (produce, relay):
         refs = await task.remote(6)

@@ -206,7 +206,7 @@ async def test_shield_keeps_the_work_going() -> None:
 
 async def test_the_tasks_of_a_group_await_references() -> None:
     async def double(ref: ObjectRef) -> int:
-        return 2 * await ref  # type: ignore[no-any-return]
+        return 2 * await ref
 
     async with asyncio.TaskGroup() as group:
         doubled = [group.create_task(double(identity.remote(number))) for number in range(5)]

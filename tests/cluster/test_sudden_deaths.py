@@ -47,7 +47,7 @@ class Cluster:
 
     @classmethod
     def of_driver(cls, pid: int) -> Cluster:
-        (daemon,) = psutil.Process(pid).children()
+        (daemon,) = [child for child in psutil.Process(pid).children() if "asyncray.daemon" in child.cmdline()]
         (zygote,) = daemon.children()
         return cls(daemon, zygote)
 
@@ -82,13 +82,28 @@ async def main():
 asyncio.run(main())
 """
 
+BLOCKING_PROGRAM = """
+import os, sys, time
+from pathlib import Path
+import asyncray.sync as ray
+from tests.cluster.gates import busy_until
+
+with ray.init(num_cpus=2):
+    if os.fork() == 0:  # a child without part in the cluster, which lives on
+        time.sleep(float(sys.argv[2]))
+        os._exit(0)
+    ray.get(busy_until.remote(Path(sys.argv[1])))
+"""
+
 
 @asynccontextmanager
-async def driver(path: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, Cluster]]:
+async def driver(
+    path: Path, program: str = PROGRAM, *arguments: str
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, Cluster]]:
     """A program in the midst of its work: a task runs, an actor lives, a large object is mapped."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])}
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", PROGRAM, str(path)), env=environment, stderr=asyncio.subprocess.PIPE
+        *(sys.executable, "-c", program, str(path), *arguments), env=environment, stderr=asyncio.subprocess.PIPE
     )
     await eventually(lambda: running(path))
     yield process, Cluster.of_driver(process.pid)
@@ -136,6 +151,25 @@ async def test_a_driver_that_is_interrupted_takes_its_cluster_along(surroundings
         _, complaint = await process.communicate()
         assert b"KeyboardInterrupt" in complaint
         await nothing_is_left(surroundings)
+
+
+async def test_a_blocking_driver_that_is_interrupted_takes_its_cluster_along(
+    surroundings: Surroundings, tmp_path: Path
+) -> None:
+    async with driver(tmp_path / "never", BLOCKING_PROGRAM, "0") as (process, _):
+        process.send_signal(2)
+        _, complaint = await process.communicate()
+        assert b"KeyboardInterrupt" in complaint
+        await nothing_is_left(surroundings)
+
+
+async def test_a_cluster_ends_with_its_driver_though_a_forked_child_lives_on(tmp_path: Path) -> None:
+    async with driver(tmp_path / "never", BLOCKING_PROGRAM, "60") as (process, cluster):
+        (child,) = [child for child in psutil.Process(process.pid).children() if child != cluster.daemon]
+        process.kill()
+        await eventually(lambda: has_ended(cluster.daemon) and has_ended(cluster.zygote), within=SOON)
+        assert not has_ended(child)
+        child.kill()
 
 
 # ---- workers and the zygote

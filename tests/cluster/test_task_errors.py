@@ -100,7 +100,7 @@ async def test_an_exception_passes_through_the_tasks_in_between() -> None:
 
     with pytest.raises(LookupError, match="deep") as caught:
         await relay.remote(2)
-    text = caught.value.remote_traceback  # type: ignore[attr-defined]
+    text = caught.value.remote_traceback
     assert text.count("Task fail (pid") == 1
     assert text.count("relay (pid") == 3
 
@@ -138,7 +138,7 @@ async def test_exceptions_that_mean_something_to_the_interpreter_do_no_harm(kind
 async def test_a_failed_import_in_the_worker_is_the_tasks_failure() -> None:
     @asyncray.remote
     def load() -> None:
-        import no_such_module_of_anybody  # type: ignore[import-not-found]  # noqa: F401
+        import no_such_module_of_anybody  # noqa: F401
 
     with pytest.raises(ModuleNotFoundError, match="no_such_module_of_anybody"):
         await load.remote()

@@ -134,7 +134,7 @@ async def test_a_task_that_takes_no_cpu_runs_beside_those_that_take_all() -> Non
     def outer() -> int:
         import asyncray.sync as ray
 
-        return ray.get(add.options(num_cpus=0).remote(1))  # type: ignore[no-any-return]
+        return ray.get(add.options(num_cpus=0).remote(1))
 
     assert await outer.remote() == 2
 

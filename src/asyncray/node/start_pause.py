@@ -14,11 +14,16 @@ class StartPause:
         """Nothing is started before."""
         self._length = 0.0
 
-    def failed(self, now: float) -> None:
-        """A worker ended before it was of any use. Others that fail during the pause were started before it."""
-        if now >= self.until:
-            self._length = min(2 * self._length, _LONGEST) if self._length else _FIRST
-            self.until = now + self._length
+    def failed(self, now: float) -> float:
+        """A worker ended before it was of any use. Returns the length of the pause that begins, in seconds.
+
+        That is 0 during a pause: what fails then was started before it.
+        """
+        if now < self.until:
+            return 0.0
+        self._length = min(2 * self._length, _LONGEST) if self._length else _FIRST
+        self.until = now + self._length
+        return self._length
 
     def succeeded(self) -> None:
         """A worker has come into use."""

@@ -19,6 +19,8 @@ from asyncray.rpc.service import Manager
 
 _log = logging.getLogger(__name__)
 
+_WORTH_A_WARNING = 1.0
+"""Seconds of pause between starts from which on users should know that something is wrong."""
 _LEAST_STARTING = 4
 """Workers that may start at the same time, on a machine with fewer cores: more would only slow each other down."""
 
@@ -244,8 +246,23 @@ class WorkerPool(Manager):
         for callback in self.on_death:
             callback(worker, cause)
         if worker.session is None or (worker.job_id is None and not worker.dismissed):
-            self._pause.failed(asyncio.get_running_loop().time())
+            self._start_failed(cause)
         self._refill()
+
+    def _start_failed(self, cause: str) -> None:
+        """Slows down; when that lasts, says why to the drivers whose tasks wait for a worker."""
+        pause = self._pause.failed(asyncio.get_running_loop().time())
+        if pause < _WORTH_A_WARNING:
+            return
+        text = (
+            f"Workers end before they can run anything ({cause}): the next one starts in {pause:.0f} s."
+            " Their output is in the node's logs."
+        )
+        _log.error(text)
+        waiting = {claim.job_id for claim in self._claims if not claim.cancelled}
+        for session in self._sessions.by_process.values():
+            if session.role == "driver" and session.job_id in waiting:
+                session.send(messages.WARNING, text)
 
     def _reap_idle(self, now: float) -> None:
         idle = [worker for worker in self.workers.values() if worker.is_idle]

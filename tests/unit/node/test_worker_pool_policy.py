@@ -222,6 +222,22 @@ async def test_workers_that_die_before_they_are_used_are_started_less_and_less_o
 
 
 @virtually
+async def test_drivers_whose_tasks_wait_are_told_that_workers_do_not_come_up() -> None:
+    node = await PuppetNode(ready=1).start()
+    driver, other = node.driver(), node.driver(OTHER_JOB)
+    Claims(node).claim()
+    for _ in range(200):
+        starting, node.launches.starting = node.launches.starting, []
+        for process_id in starting:
+            node.launches.exited(process_id, "no module named numpy")
+        await asyncio.sleep(0.1)
+    told = driver.heard(messages.WARNING)
+    assert 2 < len(told) < 8
+    assert all("no module named numpy" in text for (text,) in told)
+    assert other.heard(messages.WARNING) == []
+
+
+@virtually
 async def test_after_a_crash_loop_the_first_worker_that_is_used_ends_the_pause() -> None:
     node = await PuppetNode(ready=1).start()
     for _ in range(100):
