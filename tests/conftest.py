@@ -62,7 +62,10 @@ class Surroundings:
         """Sessions, sockets and shared memory that are still there."""
         names = asyncray_shared_memory() - self.shared_memory
         mapped = [SHARED_MEMORY / name for name in sorted(names) if not self._mapped_by_others(name)]
-        return sorted(self.temporary.rglob("*")) + mapped
+        try:
+            return sorted(self.temporary.rglob("*")) + mapped
+        except FileNotFoundError:  # it is being emptied at this moment
+            return [self.temporary]
 
     def _mapped_by_others(self, name: str) -> bool:
         """Whether a cluster that is none of this test's, but runs at the same time, uses the file."""

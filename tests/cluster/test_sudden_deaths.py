@@ -47,7 +47,8 @@ class Cluster:
 
     @classmethod
     def of_driver(cls, pid: int) -> Cluster:
-        (daemon,) = [child for child in psutil.Process(pid).children() if "asyncray.daemon" in child.cmdline()]
+        children = [child for child in psutil.Process(pid).children() if not has_ended(child)]
+        (daemon,) = [child for child in children if "asyncray.daemon" in child.cmdline()]
         (zygote,) = daemon.children()
         return cls(daemon, zygote)
 
@@ -105,11 +106,13 @@ async def driver(
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", program, str(path), *arguments), env=environment, stderr=asyncio.subprocess.PIPE
     )
-    await eventually(lambda: running(path))
-    yield process, Cluster.of_driver(process.pid)
-    if process.returncode is None:
-        process.kill()
-    await process.communicate()
+    try:
+        await eventually(lambda: running(path))
+        yield process, Cluster.of_driver(process.pid)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
 
 
 async def test_nothing_is_left_of_a_driver_that_was_killed(surroundings: Surroundings, tmp_path: Path) -> None:
