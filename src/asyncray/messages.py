@@ -33,7 +33,7 @@ BORROW: Final = 16  # object_id, sequence
 BORROW_ACK: Final = 17  # object_id, sequence, alive
 RELEASE: Final = 18  # object_id
 CONFIRM: Final = 19  # task_id: the caller has borrowed what the result contains
-LEASED: Final = 20  # job_id, job (as in REGISTER), instances {name: [index, ...]}: for the tasks that follow
+LEASED: Final = 20  # job_id, job (as in REGISTER; at first), instances {name: [index, ...]}: for the tasks that follow
 LOG: Final = 54  # pid, name of the task or actor, "stdout" or "stderr", lines: what a worker prints, to its driver
 
 # ---- node streams: a process and its node manager (or another node's, for leases)

@@ -29,6 +29,11 @@ class Blocking:
         self._awaited: set[Reference] = set()
         """Those of them that futures' callbacks stand for."""
 
+    @property
+    def active(self) -> bool:
+        """Whether the running task waits."""
+        return self._count > 0
+
     @contextmanager
     def blocked(self) -> Iterator[None]:
         """For the time in which the calling thread waits."""

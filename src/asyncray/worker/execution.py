@@ -70,7 +70,9 @@ class Executor:
             return
         self._queue.put(call)
         self._outstanding += 1
-        if self._outstanding > 1 and not self._watching and self.actor.actor_id is None:
+        if self.blocking.active and self._outstanding > 1:  # sent before the sender knew
+            self._hand_back()
+        elif self._outstanding > 1 and not self._watching and self.actor.actor_id is None:
             self._watch()
 
     def _reject(self, call: Call, error: Exception) -> None:
@@ -226,8 +228,6 @@ class Executor:
 
     def _send_result_now(self, call: Call) -> None:
         call.link.send((messages.RESULT, call.task_id, call.status, call.returns, call.microseconds))
-        if self._exiting:
-            self._finish_exit()
 
     def forward_output(self, stream: str, lines: str) -> None:
         """Has the driver show what user code printed. Any thread."""
@@ -286,12 +286,16 @@ class Executor:
         self._devices.show(instances.get("GPU"))
 
     def _on_exit(self, node: NodeLink, graceful: bool) -> None:
-        self._exiting = True
-        self._finish_exit()
+        if not self._exiting:
+            self._exiting = True
+            self._finish_exit()
 
     def _finish_exit(self) -> None:
-        """Ends the worker once everything received has been answered."""
-        if not (self._outstanding or self.actor.busy or len(self.arrivals) or self._deferred or self._unsent):
+        """Ends the worker once everything received has been answered, and nobody borrows what it owns."""
+        busy = self._outstanding or self.actor.busy or len(self.arrivals) or self._deferred or self._unsent
+        if busy or self._runtime.ownership.lends():
+            self._runtime.loop.call_later(self._runtime.config.reference_sweep_interval, self._finish_exit)
+        else:
             self._runtime.request_stop()
 
     def stop_main(self) -> None:

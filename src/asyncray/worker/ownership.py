@@ -291,6 +291,10 @@ class Ownership:
             for inner in result.inners:
                 self.drop(inner)
 
+    def lends(self) -> bool:
+        """Whether other processes have borrowed objects of this one."""
+        return any(ties.lent for ties in self.ties.values())
+
     def process_connected(self, process_id: bytes) -> None:
         """A new connection with the process: heed it again if it was thought lost."""
         self._lost.pop(process_id, None)

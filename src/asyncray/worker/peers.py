@@ -44,8 +44,8 @@ class PeerLink:
         """Numbers of the templates that the other side has been told."""
         self.received_templates: dict[int, Any] = {}
         """What the other side has told of its templates."""
-        self.instances: dict[str, list[int]] | None = None
-        """The GPUs of the lease of which the other side was told; None before the first lease."""
+        self.leased = False
+        """Whether the other side, a worker, has been told of this process's job."""
         self.lost = False
         self._backlog: list[Message] = []
         self._waiting: list[Callable[[], None]] = []

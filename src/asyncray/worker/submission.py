@@ -188,9 +188,8 @@ class Submitter:
     def _refuse(self, pipeline: Pipeline, count: int) -> None:
         for _ in range(count):
             pipeline.refused()
-        for task in pipeline.queue:
-            self.fail(task, NodeDiedError("this process has lost its node manager"))
-        pipeline.queue.clear()
+        while pipeline.queue:
+            self.fail(pipeline.queue.popleft(), NodeDiedError("this process has lost its node manager"))
 
     def cancel_requests(self, pipeline: Pipeline) -> None:
         for number, (requester, node) in list(self._requests.items()):
@@ -201,6 +200,10 @@ class Submitter:
 
     def return_lease(self, lease: Lease) -> None:
         self._forget(lease)
+        self._tell_node(lease)
+
+    def _tell_node(self, lease: Lease) -> None:
+        """The lease is over; if it is so already, the node heeds it not."""
         for node in self._runtime.nodes.all():
             if node.target == lease.node:
                 node.send(messages.LEASE_RETURN, lease.lease_id)
@@ -301,9 +304,9 @@ class Submitter:
         self._leases[lease_id] = lease
         self._by_worker[address[0]] = lease
         link = self._runtime.peers.link(address)
-        if link.instances != instances:  # before the tasks, on the same stream
-            link.instances = instances
-            link.send((messages.LEASED, self._runtime.job_id, self._runtime.job, instances))
+        job = {} if link.leased else self._runtime.job
+        link.leased = True
+        link.send((messages.LEASED, self._runtime.job_id, job, instances))  # before the tasks, on the same stream
         pipeline.granted(lease, self._runtime.loop.time())
 
     def _on_spilled(self, node: NodeLink, number: int, target: str) -> None:
@@ -339,7 +342,13 @@ class Submitter:
         lease = self._by_worker.get(link.process_id)
         if lease is not None and not lease.lost:
             lease.lost = True
-            self._runtime.loop.call_later(_CAUSE_WAIT, self._lose, lease, cause)
+            self._runtime.loop.call_later(_CAUSE_WAIT, self._give_up, lease, cause)
+
+    def _give_up(self, lease: Lease, cause: str) -> None:
+        """The node has not said that the worker died: it is merely out of reach."""
+        if self._leases.get(lease.lease_id) is lease:
+            self._tell_node(lease)
+            self._lose(lease, cause)
 
     def _on_lease_lost(self, node: NodeLink, lease_id: bytes, cause: str) -> None:
         lease = self._leases.get(lease_id)
