@@ -24,7 +24,9 @@ class Config:
     ping_interval: float = 1.0
     """How often an idle daemon stream is pinged."""
     reference_sweep_interval: float = 0.1
-    """The longest that a dropped reference waits, in an idle process, before its owner learns of it."""
+    """The longest that a dropped reference waits before its owner learns of it."""
+    idle_sweep_interval: float = 0.4
+    """The same in a process in which nothing else has happened for a while."""
     lease_idle_timeout: float = 0.2
     """How long a lease without work is kept."""
     lease_requests_in_flight: int = 16

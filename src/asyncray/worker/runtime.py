@@ -100,6 +100,8 @@ class Runtime:
         """What `ObjectRef.__del__` leaves here, in any thread; the loop drains it."""
         self._inbox: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
         self._turn_scheduled = False
+        self._active = True
+        """Whether anything has happened since the last sweep."""
         self._tasks: set[asyncio.Task[Any]] = set()
         self._numbers = 0
         self._listener: Listener | None = None
@@ -262,6 +264,7 @@ class Runtime:
 
     def _turn(self) -> None:
         self._turn_scheduled = False
+        self._active = True
         self.run_inbox()
         if self.dropped:
             self.drain_dropped()
@@ -298,7 +301,9 @@ class Runtime:
             self.schedule_turn()
         self.submitter.sweep(self.loop.time())
         self.store.sweep()
-        self._sweeper = self.loop.call_later(self.config.reference_sweep_interval, self._sweep)
+        active, self._active = self._active, False
+        interval = self.config.reference_sweep_interval if active else self.config.idle_sweep_interval
+        self._sweeper = self.loop.call_later(interval, self._sweep)
 
     def _apply_effects(self) -> None:
         with self.ownership_lock:
