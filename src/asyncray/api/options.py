@@ -5,13 +5,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from asyncray.resources import Resources, to_units
 
 
 @dataclass(frozen=True, slots=True)
 class _Options:
+    _KIND: ClassVar[str]
+    """What an error calls the thing that has the options."""
     num_cpus: float | None = None
     """CPU cores; a task takes 1 by default, an actor 1 to be placed and 0 to live."""
     num_gpus: float = 0
@@ -31,13 +33,10 @@ class _Options:
             if name not in known:
                 close = difflib.get_close_matches(name, known, n=1)
                 hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(sorted(known))}"
-                raise TypeError(f"unknown option {name!r} for a remote {self._kind()}: {hint}")
+                raise TypeError(f"unknown option {name!r} for a remote {self._KIND}: {hint}")
         changed = replace(self, **given)
         changed._check()
         return changed
-
-    def _kind(self) -> str:
-        raise NotImplementedError
 
     def _check(self) -> None:
         for reserved in ("CPU", "GPU", "memory", "object_store_memory"):
@@ -54,6 +53,8 @@ class _Options:
 class TaskOptions(_Options):
     """Options of a remote function."""
 
+    _KIND = "function"
+
     name: str | None = None
     """Shown instead of the function's own name."""
     num_returns: int = 1
@@ -63,9 +64,6 @@ class TaskOptions(_Options):
     def demand(self) -> Resources:
         """What one call takes, in units of 0.0001."""
         return self._units(1.0)
-
-    def _kind(self) -> str:
-        return "function"
 
     def _check(self) -> None:
         _Options._check(self)
@@ -78,6 +76,8 @@ class TaskOptions(_Options):
 class ActorOptions(_Options):
     """Options of a remote class."""
 
+    _KIND = "class"
+
     max_concurrency: int | None = None
     """Calls that run at the same time: 1, or 1000 for a class with `async def` methods."""
 
@@ -88,9 +88,6 @@ class ActorOptions(_Options):
     def placement(self) -> Resources:
         """What its node must have in total."""
         return self._units(1.0)
-
-    def _kind(self) -> str:
-        return "class"
 
     def _check(self) -> None:
         _Options._check(self)
