@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import uvloop
 
+from asyncray.platform import OsThreads
+
 _T = TypeVar("_T")
 
 
@@ -22,12 +24,7 @@ class BackgroundLoop:
 
     def run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
         """Runs a coroutine there and blocks for its result."""
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
+        return OsThreads().wait(coroutine, self._loop)
 
     def stop(self) -> None:
         """Ends the loop and its thread."""

@@ -27,13 +27,14 @@ from asyncray.config import DEFAULT
 from asyncray.control.service import ControlPlane
 from asyncray.errors import AsyncrayError
 from asyncray.ids import NodeId
+from asyncray.logs import structured_handler
 from asyncray.node.control_link import NodeIdentity
 from asyncray.node.launcher import ZygoteLauncher
 from asyncray.node.machine import detect_resources
 from asyncray.node.service import NodeManager, NodeSettings
 from asyncray.node.zygote import Zygote
+from asyncray.platform import Platform
 from asyncray.rpc.network import GrpcNetwork
-from asyncray.rpc.platform import Platform
 from asyncray.rpc.service import Service
 from asyncray.session import SessionInfo
 from asyncray.worker import main as worker_main
@@ -66,7 +67,6 @@ class DaemonSettings:
     tls_key: str = ""
     tls_ca: str = ""
     log_level: str = "INFO"
-    log_to_file: bool = True
     ready_fd: int = -1
     """Where the JSON of the `SessionInfo`, or of an error, is written once the daemon serves."""
     lifeline_fd: int = -1
@@ -272,15 +272,9 @@ class _Daemon:
         return ours
 
     def _configure_logging(self) -> None:
-        target: dict[str, Any] = {"stream": sys.stderr}
-        if self._settings.log_to_file:
-            target = {"filename": str(self._directory / "logs" / f"{self._settings.role}.log")}
-        logging.basicConfig(
-            level=self._settings.log_level,
-            format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-            force=True,
-            **target,
-        )
+        role = self._settings.role
+        handler = structured_handler(str(self._directory / "logs" / f"{role}.log"), role)
+        logging.basicConfig(level=self._settings.log_level, handlers=[handler], force=True)
 
 
 def report(descriptor: int, message: dict[str, Any]) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import threading
 from collections.abc import Coroutine, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
@@ -148,15 +147,14 @@ def available_resources() -> dict[str, float]:
 
 
 def _await_local(refs: list[ObjectRef], timeout: float | None) -> None:
-    """Blocks until all values are here, by a lock that the loop releases: one hand-over for any number of them."""
+    """Blocks until all values are here, by a latch that the loop releases: one hand-over for any number of them."""
     missing = [ref._reference for ref in refs if not ref.done()]
     if not missing:
         return
     runtime = refs[0]._runtime
     if runtime.on_loop():
         raise RuntimeError("asyncray.sync blocks the event loop's own thread: use `await` there")
-    arrived = threading.Lock()
-    arrived.acquire()
+    arrived = runtime.platform.threads.latch()
     countdown = Countdown(runtime.objects, missing, len(missing), arrived.release)
     runtime.call_soon(countdown.start)
     try:

@@ -147,7 +147,10 @@ def test_a_daemon_in_the_background_belongs_to_no_terminal_and_logs_what_it_prin
     assert daemon.terminal() is None
     streams = [os.readlink(f"/proc/{daemon.pid}/fd/{number}") for number in range(3)]
     assert streams == ["/dev/null", f"{logs[1]}/head.out", f"{logs[1]}/head.out"]
-    assert node["node_id"] in Path(logs[1], "head.log").read_text()
+    records = [json.loads(line) for line in Path(logs[1], "head.log").read_text().splitlines()]
+    joined = next(record for record in records if record.get("node_id") == node["node_id"])
+    assert (joined["level"], joined["logger"], joined["role"]) == ("INFO", "asyncray.control.nodes", "head")
+    assert (joined["pid"], joined["message"].split()[0]) == (daemon.pid, "node")
 
 
 def test_a_token_file_that_the_head_makes_lets_others_join(succeed: Callable[..., str], tmp_path: Path) -> None:

@@ -9,11 +9,12 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[2] / "src" / "asyncray"
 
 LAYERS = (
-    {"__main__", "benchmark", "cli", "daemon", "demo", "testing"},
+    {"__main__", "benchmark", "cli", "daemon", "demo", "simulation", "testing"},
     {"api", "background_loop", "sync", "util"},
     {"control", "node", "worker"},
+    {"platform"},
     {"store"},
-    {"rpc", "session"},
+    {"logs", "rpc", "session"},
     {"config", "errors", "ids", "messages", "portable_exception", "proto", "resources", "serialization"},
 )
 """What stands directly below the package, from what people touch down to plain data."""

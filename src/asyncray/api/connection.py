@@ -14,8 +14,8 @@ from typing import Any
 from asyncray.api.embedded import EmbeddedCluster
 from asyncray.config import DEFAULT
 from asyncray.errors import AsyncrayError, ConnectionFailed
+from asyncray.platform import Platform
 from asyncray.rpc.network import GrpcNetwork
-from asyncray.rpc.platform import Platform
 from asyncray.session import SessionInfo, find_session, tls_config
 from asyncray.worker import current
 from asyncray.worker.runtime import Job, Membership, Runtime
@@ -62,6 +62,9 @@ class Connection:
         if existing is not None and existing.loop.is_closed():
             await disconnect()
         _check_not_connected()
+        if (surroundings := current.simulated.get()) is not None:
+            await self._start(surroundings.new_driver(self._namespace, self._settings))
+            return self
         if self._address is not None:
             info = _find(self._address)
             await self._join(info, self._token or _read_token(info))
@@ -84,6 +87,8 @@ class Connection:
 
     def connect_soon(self) -> Runtime:
         """For `.remote()` without `init`, on a running loop: starts the cluster, and joins it in the background."""
+        if (surroundings := current.simulated.get()) is not None:
+            return self._start_soon(surroundings.new_driver(self._namespace, self._settings))
         cluster = EmbeddedCluster(self._settings)
         _import_the_rest()
         try:
@@ -91,19 +96,31 @@ class Connection:
         except BaseException:
             cluster.stop_soon()
             raise
-        runtime = self._new_runtime(info, info.token())
+        runtime = self._start_soon(self._new_runtime(info, info.token()))
         _cluster_of[runtime] = cluster
-        runtime.spawn(runtime.start(), name="join cluster").add_done_callback(_report_failure)
         return runtime
 
     async def _join(self, info: SessionInfo, token: str) -> Runtime:
-        runtime = self._new_runtime(info, token)
+        return await self._start(self._new_runtime(info, token))
+
+    async def _start(self, runtime: Runtime) -> Runtime:
+        self._use(runtime)
         try:
             await runtime.start()
         except BaseException:
             current.set_runtime(None)
             raise
         return runtime
+
+    def _start_soon(self, runtime: Runtime) -> Runtime:
+        self._use(runtime)
+        runtime.spawn(runtime.start(), name="join cluster").add_done_callback(_report_failure)
+        return runtime
+
+    def _use(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        runtime.log_to_driver = self._log_to_driver
+        current.set_runtime(runtime)
 
     def _new_runtime(self, info: SessionInfo, token: str) -> Runtime:
         platform = Platform(GrpcNetwork(token, DEFAULT, tls_config(info.tls)))
@@ -122,10 +139,7 @@ class Connection:
             "address": info.address,
         }
         job = Job(platform.entropy(4), information)
-        self._runtime = Runtime(platform, DEFAULT, membership, "driver", platform.entropy(16), job)
-        self._runtime.log_to_driver = self._log_to_driver
-        current.set_runtime(self._runtime)
-        return self._runtime
+        return Runtime(platform, DEFAULT, membership, "driver", platform.entropy(16), job)
 
 
 def _check_not_connected() -> None:

@@ -213,7 +213,8 @@ class Actors(Manager):
                     self._announce(record, state)
 
     def _announce(self, record: ActorRecord, state: str) -> None:
-        _log.info("actor %s is %s%s", record, state, f": {record.life.cause}" if state == DEAD else "")
+        reason = f": {record.life.cause}" if state == DEAD else ""
+        _log.info("actor %s is %s%s", record, state, reason, extra={"actor_id": str(record.actor_id), "state": state})
         if record.actor_id in self._subscriptions:
             self._subscriptions.publish(record.actor_id, _state(record))
         if state == DEAD:

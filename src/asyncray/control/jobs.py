@@ -88,7 +88,8 @@ class Jobs(Manager):
             raise ProtocolError("only a driver has a job")
         self._running[job_id] = JobRecord(job_id, info, process.process_id, session, time.time())
         session.send((JOB_ACCEPTED, job_id))
-        _log.info("job %s began: pid %s, %s", job_id, info.get("pid"), info.get("entrypoint"))
+        pid, entrypoint = info.get("pid"), info.get("entrypoint")
+        _log.info("job %s began: pid %s, %s", job_id, pid, entrypoint, extra={"job_id": str(job_id)})
 
     def _end(self, record: JobRecord) -> None:
         job_id = record.job_id
@@ -96,7 +97,7 @@ class Jobs(Manager):
             return
         record.alive = False
         self._ended[job_id] = record
-        _log.info("job %s ended", job_id)
+        _log.info("job %s ended", job_id, extra={"job_id": str(job_id)})
         self._nodes.broadcast((JOB_ENDED, job_id))
         for watcher in self.watchers:
             watcher.job_ended(job_id)

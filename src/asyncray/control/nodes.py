@@ -89,7 +89,7 @@ class Nodes(Manager):
         self._sessions[record.node_id] = session
         session.send((NODE_ACCEPTED, self._cluster_id))
         session.send((VIEW, self.table.full_view()))
-        _log.info("node %s joined from %s", record.node_id, address)
+        _log.info("node %s joined from %s", record.node_id, address, extra={"node_id": str(record.node_id)})
         self._joined.set()
         self._announce_change()
 
@@ -109,7 +109,7 @@ class Nodes(Manager):
         record = self.table.leave(node_id, cause)
         if record is None:
             return
-        _log.warning("node %s at %s is dead: %s", node_id, record.address, cause)
+        _log.warning("node %s at %s is dead: %s", node_id, record.address, cause, extra={"node_id": str(node_id)})
         self._sessions.pop(node_id).close(AsyncrayError(f"declared dead: {cause}"))
         self._view_changed.set()
         for watcher in self.watchers:

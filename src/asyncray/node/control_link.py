@@ -17,8 +17,8 @@ from asyncray.node.scheduling import NodeView
 from asyncray.node.sessions import Session, Sessions
 from asyncray.node.store_manager import StoreManager
 from asyncray.node.worker_pool import Worker, WorkerPool
+from asyncray.platform import Platform
 from asyncray.rpc.network import Channel
-from asyncray.rpc.platform import Platform
 from asyncray.rpc.service import Manager
 from asyncray.rpc.stream import FrameStream
 

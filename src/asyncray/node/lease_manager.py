@@ -14,8 +14,8 @@ from asyncray.node.scheduling import NodeView
 from asyncray.node.sessions import Session, Sessions
 from asyncray.node.spillback import Spillback
 from asyncray.node.worker_pool import Claim, Worker, WorkerPool
+from asyncray.platform import Platform
 from asyncray.resources import Resources, to_amounts
-from asyncray.rpc.platform import Platform
 from asyncray.rpc.service import Manager
 
 _log = logging.getLogger(__name__)

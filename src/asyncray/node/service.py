@@ -15,9 +15,9 @@ from asyncray.node.lease_queue import NodeResources
 from asyncray.node.sessions import Sessions
 from asyncray.node.store_manager import StoreManager
 from asyncray.node.worker_pool import WorkerPool
+from asyncray.platform import Platform, WorkerLauncher
 from asyncray.resources import UNITS
 from asyncray.rpc.own_address import reachable
-from asyncray.rpc.platform import Platform, WorkerLauncher
 from asyncray.rpc.service import Service
 from asyncray.rpc.sockets import format_address
 
@@ -44,7 +44,7 @@ class NodeManager(Service):
         self.sessions = Sessions(identity.node_id, lambda: self.address)
         self.sessions.on_lost.append(lambda session: launcher.clean(session.process_id))
         self.resources = NodeResources(settings.resources)
-        self.store = StoreManager(self.sessions, settings.resources.get("object_store_memory", 0) // UNITS)
+        self.store = StoreManager(self.sessions, platform, settings.resources.get("object_store_memory", 0) // UNITS)
         self.pool = WorkerPool(self.sessions, launcher, platform, config, settings.worker_specification)
         self.pool.keep_ready(settings.resources.get("CPU", 0) // UNITS)
         self.leases = LeaseManager(identity.node_id, self.resources, self.sessions, self.pool, platform, config)

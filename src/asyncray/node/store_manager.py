@@ -7,8 +7,8 @@ import itertools
 
 from asyncray import messages
 from asyncray.node.sessions import Session, Sessions
+from asyncray.platform import Platform
 from asyncray.rpc.service import Manager
-from asyncray.store.arena import Arena
 from asyncray.store.reserve import WarmReserve
 from asyncray.store.table import ObjectTable, Refusal
 
@@ -18,7 +18,8 @@ _REMEDY = "free references, or start the node with a larger object_store_memory.
 class StoreManager(Manager):
     """Allocates blocks of the arena to writers, pins them for readers, frees them for owners."""
 
-    def __init__(self, sessions: Sessions, capacity: int) -> None:
+    def __init__(self, sessions: Sessions, platform: Platform, capacity: int) -> None:
+        self._platform = platform
         self._capacity = capacity
         self._sessions = sessions
         self._clients: dict[Session, int] = {}
@@ -37,7 +38,7 @@ class StoreManager(Manager):
         sessions.on_lost.append(self._session_lost)
 
     async def start(self) -> None:
-        self.arena = Arena.create(self._capacity)
+        self.arena = self._platform.arenas.create(self._capacity)
         self.table = ObjectTable(self._capacity)
         self._reserve = WarmReserve(self.table.allocator)
         self._sessions.welcome_with(self.arena.path, self._capacity)

@@ -14,7 +14,7 @@ from asyncray.config import Config
 from asyncray.messages import Address
 from asyncray.node.sessions import Session, Sessions
 from asyncray.node.start_pause import StartPause
-from asyncray.rpc.platform import Platform, WorkerLauncher
+from asyncray.platform import Platform, WorkerLauncher
 from asyncray.rpc.service import Manager
 
 _log = logging.getLogger(__name__)
@@ -239,7 +239,7 @@ class WorkerPool(Manager):
         worker = self.workers.pop(process_id, None)
         if worker is None:
             return
-        _log.info("worker %s ended: %s", process_id.hex()[:8], cause)
+        _log.info("worker %s ended: %s", process_id.hex()[:8], cause, extra={"process_id": process_id.hex()})
         worker.ending = True
         if worker.session is not None:
             worker.session.stream.close()

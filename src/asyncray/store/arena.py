@@ -7,7 +7,7 @@ import errno
 import fcntl
 import mmap
 import os
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 from asyncray.store.allocator import PAGE
 
@@ -20,6 +20,22 @@ _GRANULE: Final = 2 * 1024 * 1024
 
 _madvise = ctypes.CDLL(None, use_errno=True).madvise
 _madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+
+
+class SharedMemory(Protocol):
+    """What the processes of a node need of an arena."""
+
+    capacity: int
+    path: str
+    """By which the other processes of the machine find it."""
+
+    def view(self, offset: int, size: int) -> memoryview: ...
+
+    def writable(self, offset: int, size: int) -> memoryview: ...
+
+    def populate(self, offset: int, size: int) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class Arena:

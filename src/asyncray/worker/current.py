@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from asyncray.worker.runtime import Runtime
 
+
+class Surroundings(Protocol):
+    """What the code of a simulated process has instead: several of them share this module."""
+
+    runtime: Runtime | None
+
+    def new_driver(self, namespace: str, settings: dict[str, Any]) -> Runtime:
+        """The runtime of a program that calls `init`, not started yet. Raises AsyncrayError where that cannot be."""
+        ...
+
+
 _runtime: Runtime | None = None
 _forked = False
+simulated: ContextVar[Surroundings | None] = ContextVar("asyncray_surroundings", default=None)
 
 
 def get_runtime() -> Runtime | None:
     """The runtime that this process's code talks to; None before `init` and after `shutdown`."""
+    if _runtime is None and (surroundings := simulated.get()) is not None:
+        return surroundings.runtime
     return _runtime
 
 
@@ -24,6 +39,10 @@ def was_forked() -> bool:
 
 def set_runtime(runtime: Runtime | None) -> None:
     global _runtime, _forked
+    surroundings = simulated.get()
+    if surroundings is not None:
+        surroundings.runtime = runtime
+        return
     _runtime = runtime
     if runtime is not None:
         _forked = False

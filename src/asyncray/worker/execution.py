@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import os
-import time
 from collections import deque
 from collections.abc import Callable, Coroutine
-from queue import Empty, SimpleQueue
+from queue import Empty
 from typing import TYPE_CHECKING, Any
 
 from asyncray import messages, serialization
@@ -35,7 +33,8 @@ class Executor:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._queue: SimpleQueue[Call | Callable[[], None] | None] = SimpleQueue()
+        self._queue = runtime.platform.threads.queue()
+        """Calls, functions, and None for the end."""
         self._outstanding = 0
         """Calls given to the main thread and not answered."""
         self._running: Call | None = None
@@ -58,7 +57,7 @@ class Executor:
         self.arrivals = Arrivals(runtime, self._start, self._reject, self.actor)
         self.blocking = Blocking(runtime, self._hand_back)
         self._instances: dict[str, list[int]] = {}
-        self._devices = VisibleDevices()
+        self._devices = VisibleDevices(runtime.platform.environment)
         runtime.peers.handlers[messages.LEASED] = self._on_assign
         runtime.nodes.handlers |= {messages.ASSIGN: self._on_assign, messages.EXIT: self._on_exit}
 
@@ -89,7 +88,7 @@ class Executor:
         """Runs plain code, one call after the other, until the worker ends."""
         while (item := self._queue.get()) is not None:
             if type(item) is not Call:
-                item()  # type: ignore[operator]
+                item()
                 continue
             self._running = item
             self._run(item)
@@ -100,15 +99,16 @@ class Executor:
             del item
 
     def _run(self, call: Call) -> None:
+        clock = self._runtime.platform.clock
         template = call.template
-        begun = time.perf_counter()
+        begun = clock()
         token = current_task.set(self.context(call))
         try:
             function = self.function(template)
             args, kwargs = self.arguments(call)
             if template.is_async:
                 coroutine = _kept_from_loop(self.blocking.run(function(*args, **kwargs)))
-                value, request = asyncio.run_coroutine_threadsafe(coroutine, self._runtime.loop).result()
+                value, request = self._runtime.platform.threads.wait(coroutine, self._runtime.loop)
                 if request is not None:
                     raise request
             else:
@@ -124,7 +124,7 @@ class Executor:
             for output in self.outputs:
                 output.end_line()
             current_task.reset(token)
-        call.microseconds = int((time.perf_counter() - begun) * 1e6)
+        call.microseconds = int((clock() - begun) * 1e6)
 
     def function(self, template: ReceivedTemplate) -> Callable[..., Any]:
         """The function, class or method of a template. Any thread."""
@@ -165,7 +165,7 @@ class Executor:
         code = request.code
         self.exit_code = code if isinstance(code, int) else 0 if code is None else 1
         self._runtime.log_flush()
-        os._exit(self.exit_code)
+        self._runtime.platform.exit(self.exit_code)
 
     # ------------------------------------------------------------- replies (loop)
 

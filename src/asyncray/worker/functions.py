@@ -127,6 +127,11 @@ class PickledFunction:
         for ref in self._closed_over:
             ref.check(runtime)
 
+    @property
+    def is_free(self) -> bool:
+        """It closes over no references, so it means the same in every cluster."""
+        return not self._closed_over
+
 
 class FunctionSource:
     """A function or class, pickled when it is first needed: once per runtime, whatever its options."""
@@ -141,7 +146,7 @@ class FunctionSource:
         """Its id in the function table, where it is, or will be soon. Any thread."""
         known = self._pickled
         if known is None or known[0] is not runtime:
-            pickled = PickledFunction(self.function, runtime)
+            pickled = known[1] if known is not None and known[1].is_free else PickledFunction(self.function, runtime)
             known = self._pickled = (runtime, pickled)
             runtime.call_now(runtime.functions.export, pickled.function_id, pickled.pickled)
         return known[1].function_id

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import threading
-import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
@@ -60,7 +58,7 @@ class HostedActor:
 
     async def _run(self, call: Call) -> None:
         executor = self._executor
-        begun = time.perf_counter()
+        begun = self._runtime.platform.clock()
         current_task.set(executor.context(call))
         try:
             args, kwargs = executor.arguments(call)
@@ -72,7 +70,7 @@ class HostedActor:
             executor.end_process(request)
         except BaseException as error:
             executor.results.fail(call, error)
-        call.microseconds = int((time.perf_counter() - begun) * 1e6)
+        call.microseconds = int((self._runtime.platform.clock() - begun) * 1e6)
         self._running -= 1
         executor.reply(call)
         if self._waiting and self._running < self.concurrency:
@@ -117,7 +115,7 @@ class HostedActor:
             is_async = any(inspect.iscoroutinefunction(member) for _, member in inspect.getmembers(cls))
             self.concurrency = max_concurrency or (_ASYNC_CONCURRENCY if is_async else 1)
             for number in range(1, 1 if is_async else self.concurrency):
-                threading.Thread(target=executor.run_main, name=f"actor thread {number}", daemon=True).start()
+                self._runtime.platform.threads.start(executor.run_main, f"actor thread {number}")
         except SystemExit as request:
             executor.end_process(request)
         except BaseException as error:

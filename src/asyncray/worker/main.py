@@ -13,10 +13,11 @@ from typing import Any
 
 import uvloop
 
-from asyncray.config import DEFAULT
+from asyncray.config import DEFAULT, Config
 from asyncray.errors import AsyncrayError, NodeDiedError
+from asyncray.logs import structured_handler
+from asyncray.platform import Platform
 from asyncray.rpc.network import GrpcNetwork
-from asyncray.rpc.platform import Platform
 from asyncray.session import tls_config
 from asyncray.worker import current
 from asyncray.worker.execution import Executor
@@ -31,6 +32,7 @@ _log = logging.getLogger(__name__)
 def run(specification: dict[str, Any]) -> int:
     """Runs the worker that `specification` describes until it is told to end; returns its exit code."""
     _redirect_output(specification["log_dir"])
+    _configure_logging(specification["log_dir"])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver, which decides
     worker = _Worker(specification)
     loop_thread = threading.Thread(target=worker.run_loop, name="asyncray loop", daemon=True)
@@ -60,19 +62,8 @@ class _Worker:
 
     async def _serve(self) -> None:
         specification = self._specification
-        membership = Membership(
-            node_target=specification["node_target"],
-            control_target=specification["control_target"],
-            node_id=specification["node_id"],
-            socket_dir=specification["socket_dir"],
-            host=specification["host"],
-            node_name=specification["node_name"],
-        )
         platform = Platform(GrpcNetwork(specification["token"], DEFAULT, tls_config(specification["tls"])))
-        runtime = Runtime(platform, DEFAULT, membership, "worker", specification["process_id"], None)
-        executor = runtime.executor = Executor(runtime)
-        runtime.nodes.on_lost.append(lambda link, cause: self._node_lost(runtime, link, cause))
-        current.set_runtime(runtime)
+        runtime, executor = new_worker(platform, DEFAULT, specification)
         await runtime.start()
         watchdog = LoopWatchdog(DEFAULT.loop_watchdog)
         sys.stdout = ForwardedOutput(sys.stdout, functools.partial(executor.forward_output, "stdout"))
@@ -85,17 +76,35 @@ class _Worker:
         executor.stop_main()
         await runtime.stop()
 
-    def _node_lost(self, runtime: Runtime, link: NodeLink, cause: NodeDiedError) -> None:
-        """Without its node a worker is nobody's: it ends at once, whatever user code is doing."""
-        if link is runtime.nodes.own and not runtime.stopping:
-            _log.info("%s", cause)
-            runtime.log_flush()
-            os._exit(1)
+
+def new_worker(platform: Platform, config: Config, specification: dict[str, Any]) -> tuple[Runtime, Executor]:
+    """The parts of a worker process, not started yet. On its loop."""
+    membership = Membership(
+        node_target=specification["node_target"],
+        control_target=specification["control_target"],
+        node_id=specification["node_id"],
+        socket_dir=specification["socket_dir"],
+        host=specification["host"],
+        node_name=specification["node_name"],
+    )
+    runtime = Runtime(platform, config, membership, "worker", specification["process_id"], None)
+    executor = runtime.executor = Executor(runtime)
+    runtime.nodes.on_lost.append(lambda link, cause: _node_lost(runtime, link, cause))
+    current.set_runtime(runtime)
+    return runtime, executor
+
+
+def _node_lost(runtime: Runtime, link: NodeLink, cause: NodeDiedError) -> None:
+    """Without its node a worker is nobody's: it ends at once, whatever user code is doing."""
+    if link is runtime.nodes.own and not runtime.stopping:
+        _log.info("%s", cause)
+        runtime.log_flush()
+        runtime.platform.exit(1)
 
 
 def _redirect_output(log_dir: str) -> None:
-    """stdout and stderr go to the worker's own log file, line by line."""
-    descriptor = os.open(f"{log_dir}/worker-{os.getpid()}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    """What this process prints goes to a file of its own, line by line."""
+    descriptor = os.open(f"{log_dir}/worker-{os.getpid()}.out", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for target in (1, 2):
         os.dup2(descriptor, target)
     os.close(descriptor)
@@ -104,9 +113,10 @@ def _redirect_output(log_dir: str) -> None:
     os.close(devnull)
     sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+
+
+def _configure_logging(log_dir: str) -> None:
     own = logging.getLogger("asyncray")  # the root logger is the user's to configure
-    own.addHandler(handler)
+    own.addHandler(structured_handler(f"{log_dir}/worker-{os.getpid()}.log", "worker"))
     own.setLevel(logging.INFO)
     own.propagate = False

@@ -1,4 +1,4 @@
-"""What user code prints in a worker: into the worker's log file, and on to the driver."""
+"""What user code prints in a worker: into the worker's own file, and on to the driver."""
 
 from __future__ import annotations
 

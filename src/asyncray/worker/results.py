@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -100,7 +99,8 @@ class Results:
 
     def _store(self, object_id: bytes, serialized: Serialized, owner: bytes) -> None:
         store = self._runtime.store
-        block = asyncio.run_coroutine_threadsafe(store.create(object_id, serialized.size), self._runtime.loop).result()
+        creation = store.create(object_id, serialized.size)
+        block = self._runtime.platform.threads.wait(creation, self._runtime.loop)
         try:
             serialized.write_into(block)
         except BaseException:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import contextvars
 import logging
-import os
 import sys
 import threading
 from collections import deque
@@ -19,9 +18,9 @@ from asyncray import messages
 from asyncray.config import Config
 from asyncray.errors import AsyncrayError, NodeDiedError
 from asyncray.messages import Address
+from asyncray.platform import Platform
 from asyncray.rpc.network import Listener
 from asyncray.rpc.own_address import reachable
-from asyncray.rpc.platform import Platform
 from asyncray.rpc.sockets import format_address
 from asyncray.session import process_socket
 from asyncray.worker import current
@@ -85,12 +84,13 @@ class Runtime:
         self.config = config
         self.membership = membership
         self.role = role
-        self.pid = os.getpid()
+        self.pid = platform.pid
         self.node_name = membership.node_name
         self.process_id = process_id
         self.loop = asyncio.get_running_loop()
         self._context = contextvars.copy_context()
-        self._thread = threading.get_ident()
+        self._ident = platform.threads.ident
+        self._thread = self._ident()
         self._job = job
         self.address: Address = [process_id, membership.node_id, process_socket(membership.socket_dir, process_id), ""]
         self.root = TaskContext(platform.entropy(16), job.job_id if job else b"", "driver" if job else "worker")
@@ -238,7 +238,7 @@ class Runtime:
 
     def on_loop(self) -> bool:
         """Whether the caller is on the loop's thread."""
-        return threading.get_ident() == self._thread
+        return self._ident() == self._thread
 
     def call_soon(self, callback: Callable[..., Any], *args: Any) -> None:
         """Has the loop call it in this turn or the next; in the order of the calls. Any thread."""
@@ -247,7 +247,7 @@ class Runtime:
 
     def call_now(self, callback: Callable[..., Any], *args: Any) -> None:
         """Calls it at once on the loop's thread, else as `call_soon` does. Either way in the order of the calls."""
-        if threading.get_ident() == self._thread and not self._inbox:
+        if self._ident() == self._thread and not self._inbox:
             callback(*args)
         else:
             self.call_soon(callback, *args)
@@ -256,7 +256,7 @@ class Runtime:
         """Any thread."""
         if not self._turn_scheduled:
             self._turn_scheduled = True
-            if threading.get_ident() == self._thread:
+            if self._ident() == self._thread:
                 self.loop.call_soon(self._turn)
             else:
                 with contextlib.suppress(RuntimeError):  # the loop was closed under us
@@ -388,13 +388,8 @@ class Runtime:
         if self.on_loop():
             coroutine.close()
             raise RuntimeError("a blocking call on the event loop's own thread would wait for itself: await instead")
-        future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
-        try:
-            with self.blocked():
-                return future.result()
-        except BaseException:
-            future.cancel()
-            raise
+        with self.blocked():
+            return self.platform.threads.wait(coroutine, self.loop)
 
     def blocked(self) -> AbstractContextManager[None]:
         """While the calling thread waits for an object: in a worker, its task counts as blocked."""

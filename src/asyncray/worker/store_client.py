@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from asyncray import messages
 from asyncray.errors import ObjectLostError, ObjectStoreFullError
-from asyncray.store.arena import Arena
 from asyncray.store.views import PinnedView
 from asyncray.worker.node_link import NodeLink
 
 if TYPE_CHECKING:
     from asyncray.serialization import Serialized
+    from asyncray.store.arena import SharedMemory
     from asyncray.worker.runtime import Runtime
 
 
@@ -34,7 +34,7 @@ class StoreClient:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._arena: Arena | None = None
+        self._arena: SharedMemory | None = None
         self._pins: dict[bytes, Pin] = {}
         self._unused: dict[Pin, None] = {}
         runtime.nodes.handlers[messages.CREATED] = runtime.nodes.handlers[messages.PINNED] = NodeLink.answered
@@ -45,9 +45,9 @@ class StoreClient:
         assert node is not None
         return node
 
-    def _attached(self) -> Arena:
+    def _attached(self) -> SharedMemory:
         if self._arena is None:
-            self._arena = Arena.attach(self._node.arena_path, self._node.arena_capacity)
+            self._arena = self._runtime.platform.arenas.attach(self._node.arena_path, self._node.arena_capacity)
         return self._arena
 
     async def create(self, object_id: bytes, size: int) -> memoryview:

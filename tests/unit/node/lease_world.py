@@ -17,8 +17,8 @@ from asyncray.node.lease_manager import LeaseManager
 from asyncray.node.lease_queue import NodeResources
 from asyncray.node.sessions import Sessions
 from asyncray.node.worker_pool import WorkerPool
+from asyncray.platform import Platform
 from asyncray.resources import UNITS, Resources
-from asyncray.rpc.platform import Platform
 
 from .lease_process import Process, Work, Worker
 
@@ -79,7 +79,7 @@ class LeaseWorld:
         self.sessions = Sessions(self.node_id, lambda: "127.0.0.1:1")
         self.resources = NodeResources(total)
         self.launcher = Launcher(self)
-        platform = Platform(None, random.randbytes)  # type: ignore[arg-type]
+        platform = Platform(None, entropy=random.randbytes)  # type: ignore[arg-type]
         self.pool = WorkerPool(self.sessions, self.launcher, platform, self.config, {})
         self.ready = ready
         self.pool.keep_ready(ready)

@@ -15,8 +15,8 @@ from asyncray.node.lease_queue import NodeResources
 from asyncray.node.scheduling import NodeView
 from asyncray.node.sessions import Session, Sessions
 from asyncray.node.worker_pool import Worker, WorkerPool
+from asyncray.platform import Platform
 from asyncray.resources import to_units
-from asyncray.rpc.platform import Platform
 
 JOB = b"job1"
 
@@ -104,7 +104,7 @@ class PuppetNode:
         self.sessions = Sessions(self.node_id, lambda: "127.0.0.1:1")
         self.launches = Launches()
         numbers = count(1)
-        platform = Platform(None, lambda size: next(numbers).to_bytes(size, "big"))  # type: ignore[arg-type]
+        platform = Platform(None, entropy=lambda size: next(numbers).to_bytes(size, "big"))  # type: ignore[arg-type]
         self.pool = WorkerPool(self.sessions, self.launches, platform, self.config, {})
         self.pool.keep_ready(ready)
         self.resources = NodeResources(to_units(total or {"CPU": 2}))
