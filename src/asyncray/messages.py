@@ -66,6 +66,7 @@ PINNED: Final = 51  # request_id, offset, size; size -1 when the object is not t
 UNPIN: Final = 52  # object_id
 FREE: Final = 53  # [object_id, ...]: their owner needs them no more
 WARNING: Final = 55  # text
+NODE_DIED: Final = 56  # node_id: another node, and with it all processes there
 
 # ---- control streams: a process and the control plane
 JOB: Final = 60  # job_id, {"pid", "entrypoint", "namespace", ...}: the driver of a job
@@ -145,6 +146,7 @@ SHAPES: Final[dict[int, frozenset[tuple[type, ...]]]] = dict(
         _shapes(FREE, list),
         _shapes(LOG, int, str, str, str),
         _shapes(WARNING, str),
+        _shapes(NODE_DIED, bytes),
         _shapes(JOB, bytes, dict),
         _shapes(JOB_ACCEPTED, bytes),
         _shapes(SUBSCRIBE_ACTOR, bytes),

@@ -9,7 +9,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[2] / "src" / "asyncray"
 
 LAYERS = (
-    {"__main__", "benchmark", "cli", "daemon", "demo", "simulation", "testing"},
+    {"__main__", "benchmark", "cli", "daemon", "demo", "pytest_plugin", "simulation", "testing"},
     {"api", "background_loop", "sync", "util"},
     {"control", "node", "worker"},
     {"platform"},

@@ -11,11 +11,11 @@ class ActorSubscriptions:
 
     def __init__(self) -> None:
         self._by_actor: dict[bytes, dict[Session, None]] = {}
-        self._by_session: dict[Session, set[bytes]] = {}
+        self._by_session: dict[Session, dict[bytes, None]] = {}
 
     def add(self, actor_id: bytes, session: Session) -> None:
         self._by_actor.setdefault(actor_id, {})[session] = None
-        self._by_session.setdefault(session, set()).add(actor_id)
+        self._by_session.setdefault(session, {})[actor_id] = None
 
     def publish(self, actor_id: bytes, message: Message) -> None:
         for session in self._by_actor.get(actor_id, ()):
@@ -27,12 +27,12 @@ class ActorSubscriptions:
     def drop_actor(self, actor_id: bytes) -> None:
         for session in self._by_actor.pop(actor_id, {}):
             actors = self._by_session[session]
-            actors.remove(actor_id)
+            del actors[actor_id]
             if not actors:
                 del self._by_session[session]
 
     def drop_session(self, session: Session) -> None:
-        for actor_id in self._by_session.pop(session, set()):
+        for actor_id in self._by_session.pop(session, {}):
             sessions = self._by_actor[actor_id]
             del sessions[session]
             if not sessions:

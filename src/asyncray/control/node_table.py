@@ -101,18 +101,21 @@ class NodeTable:
         return record
 
     def report(self, record: NodeRecord, available: Resources, queued: list[Any]) -> bool:
-        """Takes in what changed at a node; whether that was anything but a sign of life."""
+        """Takes in what a node has free; whether that was anything new."""
         record.queued = queued
-        if not available:
+        if not available:  # a sign of life
             return False
+        changed = any(record.available.get(name) != amount for name, amount in available.items())
+        news = changed or bool(record.reserved)
         record.available.update(available)
         # The node knows of most actors on their way to it, now or in its next report. To count one twice for
         # long would leave resources idle; to miss one for a moment makes the node refuse it, and it is retried.
         record.reserved.clear()
         record.promised.clear()
         record.pressure.clear()
-        self._changed[record.node_id] = record
-        return True
+        if changed:
+            self._changed[record.node_id] = record
+        return news
 
     def reserve(self, node_id: bytes, actor_id: ActorId, demand: Demand) -> None:
         """Accounts for an actor that is sent to the node, until the node's own report does."""

@@ -142,7 +142,7 @@ class Nodes(Manager):
                 _log.warning("the control plane did not run for %.1f s: nodes get a new chance", late)
                 self.table.forgive(loop.time())
                 continue
-            for node_id in self.table.silent_since(loop.time() - limit):
+            for node_id in self.table.silent_since(max(oldest, loop.time() - limit)):
                 self._lose(node_id, f"nothing was heard from it for {limit:g} s")
 
 

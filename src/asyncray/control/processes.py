@@ -39,7 +39,7 @@ class ProcessRecord:
     process_id: ProcessId
     node_id: NodeId
     role: str
-    sessions: set[Session] = field(default_factory=set)
+    sessions: dict[Session, None] = field(default_factory=dict)
 
 
 class Processes(Manager):
@@ -122,7 +122,7 @@ class Processes(Manager):
         if role == "worker" and (cause := self._nodes.table.death_cause(node_id)) is not None:
             raise ProtocolError(f"node {node_id} was declared dead, and its workers with it: {cause}")
         session.peer = process_id
-        self.learn(process_id, node_id, role).sessions.add(session)
+        self.learn(process_id, node_id, role).sessions[session] = None
 
     def _reported_dead(self, session: Session, message: list[Any]) -> None:
         _, process_id, cause = message
@@ -136,7 +136,7 @@ class Processes(Manager):
             return
         record = self._living.get(session.peer)
         if record is not None:
-            record.sessions.discard(session)
+            record.sessions.pop(session, None)
         for watcher in self.watchers:
             watcher.session_closed(session)
 

@@ -111,7 +111,7 @@ class ControlLink(Manager):
                 changed.cancel()
             if self._lost.done():
                 raise ConnectionFailed(f"the control plane at {self._target} is gone: {self._lost.result()}")
-            self._report()
+            self._report(changed=self._leases.changed.is_set())
             await asyncio.sleep(self._config.resource_report_interval)
 
     async def stop(self) -> None:
@@ -139,18 +139,23 @@ class ControlLink(Manager):
         if self._stream is not None:
             self._stream.send(message)
 
-    def _report(self) -> None:
+    def _report(self, *, changed: bool) -> None:
         self._leases.changed.clear()
         available = self._leases.resources.available
         changes = {name: amount for name, amount in available.items() if self._reported.get(name) != amount}
+        if changed and not changes:  # one took what another gave back: the control plane counts the one twice till then
+            changes = dict(available)
         self._reported = dict(available)
         shapes = [request.demand for request in self._leases.queue][:10]
         self._send(messages.RESOURCES, changes, shapes)
 
     def _on_view(self, nodes: list[list[Any]]) -> None:
         for node_id, address, total, available, labels, alive in nodes:
-            if node_id != self._identity.node_id:
-                self._leases.view[node_id] = NodeView(node_id, address, total, available, labels, alive)
+            if not alive:
+                self._leases.view.pop(node_id, None)
+                self._sessions.broadcast(messages.NODE_DIED, node_id)
+            elif node_id != self._identity.node_id:
+                self._leases.view[node_id] = NodeView(node_id, address, total, available, labels)
         self._leases.respill()
 
     def _on_process_died(self, process_id: bytes, cause: str) -> None:

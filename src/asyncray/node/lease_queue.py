@@ -195,8 +195,10 @@ class LeaseQueue:
             shapes &= self._waiting.keys()
         return granted
 
-    def ended(self, request: LeaseRequest, allocation: Allocation) -> None:
-        """What was granted is over: its resources come back."""
+    def ended(self, request: LeaseRequest, allocation: Allocation, worker_id: bytes | None) -> None:
+        """What was granted is over: its resources come back, and what its worker waited for is of no matter."""
+        if worker_id is not None:
+            self._blocked.pop(worker_id, None)
         self._count_active(request.job_id, 0 if allocation.blocked else -1)
         self.held[request.claimant] -= 1
         if not self.held[request.claimant]:

@@ -130,4 +130,4 @@ class LocalScheduler:
         self._unassigned.pop(lease.request.key, None)
         if lease.worker is not None:
             del self._by_worker[lease.worker]
-        self.queue.ended(lease.request, lease.allocation)
+        self.queue.ended(lease.request, lease.allocation, lease.worker)

@@ -20,7 +20,6 @@ class NodeView:
     total: Resources
     available: Resources
     labels: dict[str, str] = field(default_factory=dict)
-    alive: bool = True
 
 
 def utilisation_with(node: NodeView, demand: Resources) -> float:
@@ -42,7 +41,7 @@ def hybrid(local_id: bytes, nodes: Iterable[NodeView], demand: Resources) -> Nod
 
     Source: the default policy of Ray 2 (`ScheduleByResources` / hybrid).
     """
-    alive = [node for node in nodes if node.alive and fits(demand, node.total)]
+    alive = [node for node in nodes if fits(demand, node.total)]
     alive.sort(key=lambda node: (node.node_id != local_id, node.node_id))
     free = [node for node in alive if fits(demand, node.available)]
     for node in free:

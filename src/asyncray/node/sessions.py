@@ -63,7 +63,7 @@ class Sessions(Manager):
         """What a worker must know of a job before its first task: `sys_path`, `namespace`."""
         self.on_registered: list[Callable[[Session], None]] = []
         self.on_lost: list[Callable[[Session], None]] = []
-        self._all: set[Session] = set()
+        self._all: dict[Session, None] = {}
         self._arena: tuple[str, int] = ("", 0)
         self.streams = {"/asyncray.Node/Session": self._accept}
 
@@ -71,12 +71,17 @@ class Sessions(Manager):
         """What a process is told when it registers."""
         self._arena = (arena_path, arena_capacity)
 
+    def broadcast(self, *message: Any) -> None:
+        """To all processes that have registered."""
+        for session in self.by_process.values():
+            session.send(*message)
+
     async def stop(self) -> None:
         for session in list(self._all):
             session.stream.close()
 
     def closed(self, session: Session, error: Exception | None) -> None:
-        self._all.discard(session)
+        self._all.pop(session, None)
         if self.by_process.get(session.process_id) is not session:
             return
         del self.by_process[session.process_id]
@@ -86,7 +91,7 @@ class Sessions(Manager):
 
     def _accept(self, stream: FrameStream) -> Session:
         session = Session(self, stream)
-        self._all.add(session)
+        self._all[session] = None
         return session
 
     def _on_register(self, session: Session, pid: int, job_id: bytes | None, job: dict[str, Any]) -> None:

@@ -36,6 +36,7 @@ class StoreManager(Manager):
             messages.FREE: self._on_free,
         }
         sessions.on_lost.append(self._session_lost)
+        sessions.on_registered.append(lambda session: self.table.owner_returned(session.process_id))
 
     async def start(self) -> None:
         self.arena = self._platform.arenas.create(self._capacity)
@@ -83,10 +84,11 @@ class StoreManager(Manager):
         self._answer_waiting(object_id)
 
     def _on_pin(self, session: Session, request_id: int, object_id: bytes) -> None:
+        client = self._client(session)
         if self.table.is_unsealed(object_id):  # its writer's message is on another stream than the news of its result
             self._waiting.setdefault(object_id, []).append((session, request_id))
             return
-        pinned = self.table.pin(self._client(session), object_id)
+        pinned = self.table.pin(client, object_id)
         session.send(messages.PINNED, request_id, *(pinned or (0, -1)))
 
     def _answer_waiting(self, object_id: bytes) -> None:

@@ -77,11 +77,11 @@ class ObjectTable:
         self._sealed: dict[bytes, _Sealed] = {}
         self._waiting: dict[bytes, list[_Sealed]] = {}
         """Blocks to free at their last unpin, by object id: a newer copy of the object may exist beside them."""
-        self._owned: dict[bytes, set[bytes]] = {}
+        self._owned: dict[bytes, dict[bytes, None]] = {}
         """Sealed objects by owner."""
         self._pins: dict[int, dict[bytes, int]] = {}
         """How often each client has pinned an object, whichever copies of it."""
-        self._writing: dict[int, set[bytes]] = {}
+        self._writing: dict[int, dict[bytes, None]] = {}
         """Unsealed objects by client."""
         self._lost_owners: dict[bytes, None] = {}
 
@@ -113,7 +113,7 @@ class ObjectTable:
         if offset is None:
             return self._refusal(Reason.TOO_LARGE if block_size(size) > self.allocator.capacity else Reason.FULL, size)
         self._unsealed.setdefault(object_id, {})[client] = _Unsealed(offset, size)
-        self._writing.setdefault(client, set()).add(object_id)
+        self._writing.setdefault(client, {})[object_id] = None
         return offset
 
     def is_unsealed(self, object_id: bytes) -> bool:
@@ -133,7 +133,7 @@ class ObjectTable:
             return True
         self._unlist(object_id)
         self._sealed[object_id] = _Sealed(object_id, block.offset, block.size, owner)
-        self._owned.setdefault(owner, set()).add(object_id)
+        self._owned.setdefault(owner, {})[object_id] = None
         return True
 
     def abort(self, client: int, object_id: bytes) -> bool:
@@ -205,6 +205,10 @@ class ObjectTable:
         for object_id in list(self._owned.get(owner, ())):
             self._unlist(object_id)
 
+    def owner_returned(self, owner: bytes) -> None:
+        """It was out of reach, and lives: what is sealed for it from now on stays."""
+        self._lost_owners.pop(owner, None)
+
     # ----------------------------------------------------------------- internals
 
     def _refusal(self, reason: Reason, size: int) -> Refusal:
@@ -219,7 +223,7 @@ class ObjectTable:
         if not writers:
             del self._unsealed[object_id]
         writing = self._writing[client]
-        writing.remove(object_id)
+        del writing[object_id]
         if not writing:
             del self._writing[client]
         return block
@@ -230,7 +234,7 @@ class ObjectTable:
         if block is None:
             return
         owned = self._owned[block.owner]
-        owned.remove(object_id)
+        del owned[object_id]
         if not owned:
             del self._owned[block.owner]
         if block.pinned_by:

@@ -26,7 +26,7 @@ class Blocking:
         self._coroutine_task: TaskContext | None = None
         """The `async def` task that runs now, and for how many values it waits."""
         self._coroutine_waits = 0
-        self._awaited: set[Reference] = set()
+        self._awaited: dict[Reference, None] = {}
         """Those of them that futures' callbacks stand for."""
 
     @property
@@ -62,7 +62,7 @@ class Blocking:
         task = current_task.get()
         if task is None or task is not self._coroutine_task or reference in self._awaited:
             return
-        self._awaited.add(reference)
+        self._awaited[reference] = None
         self._coroutine_waits += 1
         self._begin()
         self._runtime.objects.watch(reference, self._arrived)
@@ -88,7 +88,7 @@ class Blocking:
 
     def _arrived(self, reference: Reference) -> None:
         if reference in self._awaited:
-            self._awaited.remove(reference)
+            del self._awaited[reference]
             self._coroutine_waits -= 1
             self._end()
 

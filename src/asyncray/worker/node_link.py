@@ -133,6 +133,12 @@ class Nodes:
             self._runtime.spawn(self._dial(link), name=f"dial node {target}")
         return link
 
+    def node_died(self, node_id: bytes) -> None:
+        """As the own node has learned from the control plane."""
+        for link in self.all():
+            if link.node_id == node_id and link is not self.own:
+                link.fail(NodeDiedError("it is dead"))
+
     def failed(self, link: NodeLink, cause: NodeDiedError) -> None:
         if self._links.get(link.target) is link:
             del self._links[link.target]

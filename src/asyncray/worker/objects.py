@@ -37,15 +37,22 @@ class Observer:
 class Location:
     """`Reference.value` of a stored object."""
 
-    __slots__ = ("node_address", "node_id", "pin", "size", "waiting")
+    __slots__ = ("error", "node_address", "node_id", "pin", "size", "waiting")
 
     def __init__(self, node_id: bytes, node_address: str, size: int) -> None:
         self.node_id = node_id
         self.node_address = node_address
         self.size = size
         self.pin: Pin | None = None
+        self.error: bytes | None = None
+        """Why this process cannot read it, as a value. Others may, and it is still to be freed."""
         self.waiting: list[Waiter] | None = None
         """Who waits for the pin that has been asked for."""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it has been fetched, or never will be."""
+        return self.pin is not None or self.error is not None
 
     def pack(self) -> list[Any]:
         return [self.node_id, self.node_address, self.size]
@@ -104,7 +111,7 @@ class Objects:
             return True
         if state == STORED:
             location = reference.value  # read once: the loop may be failing it
-            if type(location) is not Location or location.pin is not None:
+            if type(location) is not Location or location.is_settled:
                 return True
             self._runtime.call_soon(self._fetch, reference, None)
             return False
@@ -126,11 +133,12 @@ class Objects:
             return serialization.deserialize(reference.value, restore=self._runtime.restorer(reference))
         if state == STORED:
             location = reference.value
-            if type(location) is Location:
-                if location.pin is None:
-                    raise asyncio.InvalidStateError("the value is not here yet")
+            if type(location) is not Location:
+                state = ERROR  # the loop is failing it at this moment
+            elif location.pin is not None:
                 return self.load_pinned(location.pin, reference)
-            state = ERROR  # the loop is failing it at this moment
+            elif location.error is None:
+                raise asyncio.InvalidStateError("the value is not here yet")
         if state == PENDING:
             raise asyncio.InvalidStateError("the value does not exist yet")
         error = self._exception(state, reference)
@@ -156,6 +164,8 @@ class Objects:
             return ObjectFreedError(f"object {reference.id.hex()} was freed before it was read")
         if state == PENDING:
             raise asyncio.InvalidStateError("the value does not exist yet")
+        if state == STORED and reference.value.error is not None:
+            return serialization.load_error(reference.value.error)
         return None
 
     def watch(self, reference: Reference, callback: Waiter) -> None:
@@ -237,7 +247,7 @@ class Objects:
             self.resolve(reference, ERROR, CANCELLED)
 
     def owner_died(self, reference: Reference) -> None:
-        if reference.state == PENDING or (reference.state == STORED and reference.value.pin is None):
+        if reference.state == PENDING or (reference.state == STORED and not reference.value.is_settled):
             self.fail(
                 reference,
                 OwnerDiedError(f"the process that owned object {reference.id.hex()} has ended, and the value with it"),
@@ -263,7 +273,7 @@ class Objects:
         references = self._runtime.ownership.references
         for reference in [*references.values(), *references.shadowed.values()]:
             waiting: list[Waiter] = []
-            if reference.state == STORED and reference.value.pin is None:
+            if reference.state == STORED and not reference.value.is_settled:
                 waiting, reference.value.waiting = reference.value.waiting or [], None
             elif reference.state != PENDING:
                 continue
@@ -297,7 +307,7 @@ class Objects:
 
     def _fetch(self, reference: Reference, callback: Waiter | None) -> None:
         location = reference.value
-        if reference.state != STORED or location.pin is not None:
+        if reference.state != STORED or location.is_settled:
             if callback is not None:
                 callback(reference)
             return
@@ -313,7 +323,7 @@ class Objects:
             pin = await self.pin_location(reference.id, location.node_id, location.node_address)
         except Exception as error:
             waiting, location.waiting = location.waiting or [], None
-            self.fail(reference, error)
+            location.error = serialization.dumps_error(error)
         else:
             waiting, location.waiting = location.waiting or [], None
             if reference.value is location and reference.in_use:

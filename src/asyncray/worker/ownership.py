@@ -221,7 +221,7 @@ class Ownership:
                 reference.borrowers = {process_id}
             else:
                 reference.borrowers.add(process_id)
-            self._ties(process_id).lent.add(reference)
+            self._ties(process_id).lent[reference] = None
         self.effects.append(Send(sender, (messages.BORROW_ACK, id, sequence, reference is not None)))
 
     def on_borrow_ack(self, sender: Address, id: bytes, sequence: int, alive: bool) -> None:
@@ -243,7 +243,7 @@ class Ownership:
             return
         reference.borrowers.remove(process_id)
         ties = self.ties[process_id]
-        ties.lent.remove(reference)
+        del ties.lent[reference]
         self._forget_idle(process_id, ties)
         if not reference.in_use:
             self._discard([reference])
@@ -323,7 +323,7 @@ class Ownership:
         if ties.address is None:
             ties.address = owner
         reference.owner = ties.address  # one list per process, instead of one per reference
-        ties.borrowed.add(reference)
+        ties.borrowed[reference] = None
         self._sequence += 1
         reference.sequence = self._sequence
         reference.sources = []
@@ -374,7 +374,7 @@ class Ownership:
         reference.sequence = 0
         process_id = reference.owner[0]
         ties = self.ties[process_id]
-        ties.borrowed.remove(reference)
+        del ties.borrowed[reference]
         self._forget_idle(process_id, ties)
 
     def _discard(self, unused: list[Reference]) -> None:

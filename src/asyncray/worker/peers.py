@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from asyncray import messages
-from asyncray.errors import AsyncrayError, ProtocolError
+from asyncray.errors import AsyncrayError, NodeDiedError, ProtocolError
 from asyncray.messages import Address, Message
 from asyncray.rpc.network import Channel
 from asyncray.rpc.stream import FrameStream
@@ -161,6 +161,12 @@ class Peers:
             self._runtime.ownership.process_connected(link.process_id)
         link.attach(stream)
         return link
+
+    def node_died(self, node_id: bytes) -> None:
+        """Every process there is gone, though the end of its connection may take the kernel minutes to find."""
+        for link in list(self._links.values()):
+            if link.address[1] == node_id:
+                self.lose(link, NodeDiedError(f"its node {node_id.hex()[:8]} is dead"))
 
     def lose(self, link: PeerLink, error: Exception | None) -> None:
         """The process is gone, or out of reach: everything that depends on it is told, once."""

@@ -29,7 +29,7 @@ from asyncray.worker.context import TaskContext
 from asyncray.worker.control_link import ControlLink
 from asyncray.worker.effects import Effect, Forgotten, Free, Gone, OwnerDied, Released, ReplyReady, Send
 from asyncray.worker.functions import FunctionTable
-from asyncray.worker.node_link import Nodes
+from asyncray.worker.node_link import NodeLink, Nodes
 from asyncray.worker.object_ref import ObjectRef
 from asyncray.worker.objects import Objects
 from asyncray.worker.outgoing import Outgoing
@@ -102,7 +102,7 @@ class Runtime:
         self._turn_scheduled = False
         self._active = True
         """Whether anything has happened since the last sweep."""
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: dict[asyncio.Task[Any], None] = {}
         self._numbers = 0
         self._listener: Listener | None = None
         self._sweeper: asyncio.TimerHandle | None = None
@@ -129,6 +129,7 @@ class Runtime:
             messages.CONFIRM: self._owner_message(self.ownership.on_confirm),
         }
         self.nodes.handlers[messages.WARNING] = lambda node, text: _log.warning(text)
+        self.nodes.handlers[messages.NODE_DIED] = self._node_died
         self.peers.handlers[messages.LOG] = self._on_log
         self.control.handlers[messages.WARNING] = _log.warning
         self.peers.on_lost.append(lambda link, cause: self._process_lost(link.process_id))
@@ -214,8 +215,8 @@ class Runtime:
         """A task of the runtime, ended with it. A failure that nobody awaits is logged."""
         # In a context of its own: else what runs for one caller would see the context variables of another.
         task = self.loop.create_task(coroutine, name=name, context=self._context.copy())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = None
+        task.add_done_callback(self._tasks.__delitem__)
         return task
 
     def next_number(self) -> int:
@@ -355,6 +356,10 @@ class Runtime:
         with self.ownership_lock:
             self.ownership.process_lost(process_id)
         self._apply_effects()
+
+    def _node_died(self, node: NodeLink, node_id: bytes) -> None:
+        self.nodes.node_died(node_id)
+        self.peers.node_died(node_id)
 
     def _on_log(self, link: PeerLink, pid: int, name: str, stream: str, lines: str) -> None:
         """A worker's output, shown as this process's own, each line with its origin."""

@@ -33,7 +33,7 @@ class Submitter:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._pipelines: dict[tuple[tuple[str, int], ...], Pipeline] = {}
-        self._dirty: set[Pipeline] = set()
+        self._dirty: dict[Pipeline, None] = {}
         self._requests: dict[int, tuple[Pipeline, NodeLink]] = {}
         self._next_request = 0
         self._cancelled: dict[Pipeline, int] = {}
@@ -99,13 +99,13 @@ class Submitter:
     def _touch(self, pipeline: Pipeline) -> None:
         """Has `assign` called once, after everything else of this turn."""
         if pipeline not in self._dirty:
-            self._dirty.add(pipeline)
+            self._dirty[pipeline] = None
             self._runtime.schedule_turn()
 
     def turn(self) -> None:
         """End of a turn of the loop: tasks go where there is room."""
         if self._dirty:
-            dirty, self._dirty = self._dirty, set()
+            dirty, self._dirty = self._dirty, {}
             now = self._runtime.loop.time()
             for pipeline in dirty:
                 # A queue is cleared of cancelled tasks when they are half of it: a step each, however many there are.

@@ -21,9 +21,9 @@ class Ties:
     """What this process and another one hold of each other."""
 
     address: Address | None = None
-    borrowed: set[Reference] = field(default_factory=set)
-    """Owned by it, borrowed here."""
-    lent: set[Reference] = field(default_factory=set)
+    borrowed: dict[Reference, None] = field(default_factory=dict)
+    """Owned by it, borrowed here. No sets: what is done for each of them is done in an order that a seed decides."""
+    lent: dict[Reference, None] = field(default_factory=dict)
     """Owned here, borrowed by it."""
     results: dict[bytes, UnconfirmedResults] = field(default_factory=dict)
     """By task id: what the results sent to it contain."""

@@ -12,11 +12,9 @@ from asyncray.resources import fits, to_units
 LOCAL = b"m"
 
 
-def view(name: bytes, available: float, total: float = 4, *, alive: bool = True, **others: float) -> NodeView:
+def view(name: bytes, available: float, total: float = 4, **others: float) -> NodeView:
     amounts = {"CPU": total, **others}
-    return NodeView(
-        name, name.decode(), to_units(amounts), {**to_units(others), "CPU": int(available * 10_000)}, alive=alive
-    )
+    return NodeView(name, name.decode(), to_units(amounts), {**to_units(others), "CPU": int(available * 10_000)})
 
 
 def placed(*nodes: NodeView, **demand: float) -> bytes | None:
@@ -55,11 +53,6 @@ def test_what_no_node_has_goes_nowhere() -> None:
     assert placed() is None
 
 
-def test_dead_nodes_do_not_count() -> None:
-    assert placed(view(b"a", 4, alive=False), view(LOCAL, 0)) == LOCAL
-    assert placed(view(b"a", 4, alive=False, GPU=1), view(LOCAL, 4), GPU=1) is None
-
-
 def test_an_overcommitted_node_is_not_free() -> None:
     assert placed(view(LOCAL, -1), view(b"a", 1)) == b"a"
 
@@ -77,17 +70,17 @@ def test_resources_that_a_node_has_none_of_do_not_matter() -> None:
 amounts = st.dictionaries(st.sampled_from(["CPU", "GPU", "disk"]), st.integers(0, 8).map(float), max_size=3)
 
 
-@given(st.lists(st.tuples(amounts, amounts, st.booleans()), max_size=6), amounts)
-def test_it_never_chooses_a_node_that_is_dead_or_too_small_while_a_free_one_is_there(
-    nodes: list[tuple[dict[str, float], dict[str, float], bool]], demand: dict[str, float]
+@given(st.lists(st.tuples(amounts, amounts), max_size=6), amounts)
+def test_it_never_chooses_a_node_that_is_too_small_while_a_free_one_is_there(
+    nodes: list[tuple[dict[str, float], dict[str, float]]], demand: dict[str, float]
 ) -> None:
     views = [
-        NodeView(bytes([97 + index]), "", to_units(total), to_units(available), alive=alive)
-        for index, (total, available, alive) in enumerate(nodes)
+        NodeView(bytes([97 + index]), "", to_units(total), to_units(available))
+        for index, (total, available) in enumerate(nodes)
     ]
     units = to_units(demand)
     chosen = hybrid(b"c", views, units)
-    feasible = [node for node in views if node.alive and fits(units, node.total)]
+    feasible = [node for node in views if fits(units, node.total)]
     free = [node for node in feasible if fits(units, node.available)]
     assert (chosen is None) == (not feasible)
     if chosen is not None:

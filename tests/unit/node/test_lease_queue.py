@@ -32,7 +32,7 @@ class Queue:
         return names
 
     def end(self, name: str) -> None:
-        self.queue.ended(*self.live.pop(name))
+        self.queue.ended(*self.live.pop(name), None)
 
     def block(self, worker: str, lease: str) -> None:
         request, allocation = self.live[lease]

@@ -1,0 +1,386 @@
+"""`SimCluster`: a control plane, nodes, workers and drivers, all real, in a simulated world."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Coroutine, Mapping
+from contextvars import Context
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+from asyncray.config import DEFAULT, Config
+from asyncray.control.service import ControlPlane
+from asyncray.errors import AsyncrayError
+from asyncray.node.control_link import NodeIdentity
+from asyncray.node.service import NodeManager, NodeSettings
+from asyncray.resources import to_units
+from asyncray.rpc.service import Service
+from asyncray.simulation.launcher import SimulatedLauncher
+from asyncray.simulation.network import Conditions
+from asyncray.simulation.process import Process
+from asyncray.simulation.world import World
+from asyncray.worker import current
+from asyncray.worker.main import new_worker
+from asyncray.worker.runtime import Job, Membership, Runtime
+
+_T = TypeVar("_T")
+
+_CONTROL_PORT: Final = 6379
+_STORE: Final = 64 * 1024 * 1024
+_START_DELAY: Final = (0.002, 0.02)
+_EXIT_DELAY: Final = (0.0001, 0.002)
+
+
+@dataclass(slots=True, eq=False)
+class SimNode:
+    """A machine of the cluster, and its node manager."""
+
+    process: Process
+    node_id: bytes
+    manager: NodeManager
+    workers: dict[bytes, Process] = field(default_factory=dict)
+    """The living ones, by their process ids."""
+    started: int = 0
+    """How many workers it ever had."""
+
+    @property
+    def name(self) -> str:
+        return self.process.name
+
+    @property
+    def host(self) -> str:
+        return self.process.host
+
+
+class SimCluster:
+    """A simulated cluster: same seed, same run, whatever happens in it. `run` is its whole life.
+
+        async def main(cluster):
+            await cluster.add_node(num_cpus=2)
+            async with asyncray.init():
+                assert await double.remote(21) == 42
+
+        SimCluster(seed=7).run(main)
+
+    Time is virtual: `await asyncio.sleep(3600)` takes no real time. User code must not block the real thread.
+    """
+
+    def __init__(
+        self,
+        seed: int = 0,
+        *,
+        config: Config = DEFAULT,
+        conditions: Conditions | None = None,
+        horizon: float = 3600.0,
+    ) -> None:
+        """`horizon`: virtual seconds that the run may take."""
+        self.world = World(seed, config, conditions or Conditions(), horizon=horizon)
+        self.nodes: list[SimNode] = []
+        """The living ones."""
+        self.control: ControlPlane | None = None
+        self.runtimes: dict[Process, Runtime] = {}
+        """Of all living drivers and workers."""
+        self._control_process: Process | None = None
+        self._machines = itertools.count(1)
+        self._node_numbers = itertools.count(1)
+        self._drivers = itertools.count(1)
+        self._delays = self.world.random("process starts")
+
+    def run(self, main: Callable[[SimCluster], Coroutine[Any, Any, _T]]) -> _T:
+        """Starts a control plane, runs `main(cluster)` as a driver's program, and ends everything with it.
+
+        Raises what `main` raises; Deadlock, HorizonReached; SimulationFailed for exceptions that nobody handled.
+        """
+        return self.world.run(self._run(main))
+
+    async def _run(self, main: Callable[[SimCluster], Coroutine[Any, Any, _T]]) -> _T:
+        await self._start_control()
+        return await self.driver(main(self))
+
+    # ------------------------------------------------------------------- control plane
+
+    @property
+    def address(self) -> str:
+        """`host:port` of the control plane."""
+        assert self._control_process is not None
+        return f"{self._control_process.host}:{_CONTROL_PORT}"
+
+    async def _start_control(self) -> None:
+        process = self._control_process = self.world.process("control", self._new_host())
+        self.world.transcript.note(process, f"starts at {self.address}")
+        platform = self.world.platform(process)
+        control = self.control = process.call(
+            lambda: ControlPlane(
+                platform.network,
+                self.world.config,
+                host=process.host,
+                port=_CONTROL_PORT,
+                cluster_id=platform.entropy(16),
+            )
+        )
+        await self._serve(process, control)
+
+    def kill_control(self) -> None:
+        """SIGKILL to the control plane."""
+        assert self._control_process is not None
+        self._control_process.kill("killed by SIGKILL")
+        self.control = None
+
+    # --------------------------------------------------------------------------- nodes
+
+    async def add_node(
+        self,
+        num_cpus: float = 1,
+        *,
+        num_gpus: float = 0,
+        resources: Mapping[str, float] | None = None,
+        labels: Mapping[str, str] | None = None,
+        object_store_memory: int = _STORE,
+    ) -> SimNode:
+        """A new machine with a node manager. Returns when it has joined the cluster.
+
+        Raises AsyncrayError if it dies before.
+        """
+        process = self.world.process(f"node {next(self._node_numbers)}", self._new_host())
+        self.world.transcript.note(process, f"starts at {process.host} with {num_cpus:g} CPUs")
+        amounts = {"CPU": num_cpus, "GPU": num_gpus, "object_store_memory": object_store_memory, **(resources or {})}
+        node = process.call(self._new_node, process, to_units(amounts), dict(labels or {}))
+        self.nodes.append(node)
+        process.on_death(lambda cause: self._node_died(node))
+        await self._serve(process, node.manager, lambda: node.manager.control.registered)
+        return node
+
+    async def remove_node(self, node: SimNode) -> None:
+        """Stops a node as SIGTERM would. Returns when it has ended."""
+        ended = self.world.loop.create_future()
+        node.process.on_death(lambda cause: ended.set_result(None))
+        node.process.call(node.manager.request_stop, "SIGTERM")
+        await ended
+
+    def kill_node(self, node: SimNode) -> None:
+        """SIGKILL to all processes of the node, but not to drivers; the machine lives on."""
+        node.process.kill("killed by SIGKILL")
+
+    def lose_machine(self, node: SimNode) -> None:
+        """The power fails: everything there is gone, and nobody is told."""
+        self.world.network.host_died(node.host)
+        for process in self.world.processes:
+            if process.host == node.host:
+                process.kill("its machine lost power")
+
+    def kill_worker(self, worker: Process) -> None:
+        worker.kill("killed by SIGKILL")
+
+    def hosts(self) -> list[str]:
+        """The machines with a living control plane or node."""
+        control = [self._control_process.host] if self.control and self._control_process else []
+        return [*control, *(node.host for node in self.nodes)]
+
+    def freeze(self, process: Process) -> None:
+        """SIGSTOP: nothing of it runs, though its kernel still takes what others send."""
+        process.freeze()
+        self.world.network.froze(process)
+
+    def thaw(self, process: Process) -> None:
+        """SIGCONT; nothing for a process that is not frozen."""
+        process.thaw()
+        self.world.network.thawed(process)
+
+    def workers(self) -> list[Process]:
+        """The living workers of all nodes."""
+        return [worker for node in self.nodes for worker in node.workers.values()]
+
+    # ------------------------------------------------------------------------- drivers
+
+    def driver(self, program: Coroutine[Any, Any, _T], node: SimNode | None = None) -> asyncio.Future[_T]:
+        """Runs a program as a driver's process, on the machine of `node` (that of the oldest node).
+
+        The future has its outcome; AsyncrayError if the process dies first.
+        """
+        number = next(self._drivers)
+        outcome: asyncio.Future[_T] = self.world.loop.create_future()
+        process = self.world.process(f"driver {number}", "")
+        surroundings = _DriverSurroundings(self, process, node)
+        process.context.run(current.simulated.set, surroundings)
+        task = process.spawn(program, name=process.name)
+
+        def died(cause: str) -> None:
+            self.runtimes.pop(process, None)
+            if not outcome.done():
+                outcome.set_exception(AsyncrayError(f"{process.name} died: {cause}"))
+
+        def ended(task: asyncio.Task[_T]) -> None:
+            if not outcome.done():
+                if task.cancelled():
+                    outcome.cancel()
+                elif (error := task.exception()) is not None:
+                    outcome.set_exception(error)
+                else:
+                    outcome.set_result(task.result())
+            process.kill("its program has ended")
+
+        process.on_death(died)
+        task.add_done_callback(ended, context=Context())
+        return outcome
+
+    def new_driver(self, process: Process, node: SimNode | None, namespace: str) -> Runtime:
+        """The runtime of a driver that calls `init`. Raises AsyncrayError without a node."""
+        node = node or (self.nodes[0] if self.nodes else None)
+        if node is None:
+            raise AsyncrayError("the simulated cluster has no node: await cluster.add_node() before init()")
+        process.host = node.host
+        platform = self.world.platform(process)
+        information = {
+            "sys_path": [],
+            "namespace": namespace or platform.entropy(8).hex(),
+            "pid": process.pid,
+            "entrypoint": process.name,
+            "address": self.address,
+        }
+        membership = Membership(
+            node_target=f"unix:{_socket_dir(node.process)}/node",
+            control_target=self.address,
+            node_id=node.node_id,
+            socket_dir=_socket_dir(node.process),
+            host=node.host,
+            node_name=node.name,
+        )
+        job = Job(platform.entropy(4), information)
+        runtime = Runtime(platform, self.world.config, membership, "driver", platform.entropy(16), job)
+        self.runtimes[process] = runtime
+        return runtime
+
+    # -------------------------------------------------------------- for the launcher
+
+    def start_worker(self, node: Process, process_id: bytes, specification: dict[str, Any]) -> Process:
+        home = next(home for home in self.nodes if home.process is node)
+        home.started += 1
+        process = self.world.process(f"worker {node.name.split()[1]}.{home.started}", node.host)
+        home.workers[process_id] = process
+        process.on_death(lambda cause: self._worker_died(home, process, process_id))
+        delay = self.start_delay()
+        self.world.loop.call_later(delay, self._run_worker, process, specification, context=process.context)
+        return process
+
+    def start_delay(self) -> float:
+        return self._delays.uniform(*_START_DELAY)
+
+    def exit_delay(self) -> float:
+        return self._delays.uniform(*_EXIT_DELAY)
+
+    # -----------------------------------------------------------------------------
+
+    def _new_host(self) -> str:
+        number = next(self._machines)
+        return f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
+
+    def _new_node(self, process: Process, total: Mapping[str, int], labels: dict[str, str]) -> SimNode:
+        platform = self.world.platform(process)
+        node_id = platform.entropy(16)
+        directory = _socket_dir(process)
+        identity = NodeIdentity(node_id, process.name, process.pid, directory, labels, not self.nodes)
+        specification = {
+            "node_target": f"unix:{directory}/node",
+            "control_target": self.address,
+            "node_id": node_id,
+            "socket_dir": directory,
+            "host": process.host,
+            "node_name": process.name,
+        }
+        settings = NodeSettings(
+            identity=identity,
+            resources=total,
+            control_target=self.address,
+            unix_path=f"{directory}/node",
+            host=process.host,
+            worker_specification=specification,
+        )
+        launcher = SimulatedLauncher(self, process)
+        return SimNode(process, node_id, NodeManager(settings, platform, launcher, self.world.config))
+
+    async def _serve(
+        self, process: Process, service: Service, joined: Callable[[], asyncio.Future[None]] | None = None
+    ) -> None:
+        """Runs a daemon in its process; returns once it serves, and has joined. When it ends, so does the process.
+
+        Raises AsyncrayError when the process dies before that.
+        """
+        ready: asyncio.Future[None] = self.world.loop.create_future()
+
+        def is_ready() -> None:
+            if joined is None:
+                ready.set_result(None)
+            else:
+                joined().add_done_callback(lambda _: ready.set_result(None))
+
+        def died(cause: str) -> None:
+            if not ready.done():
+                ready.set_exception(AsyncrayError(f"{process.name} did not start: {cause}"))
+
+        async def serve() -> None:
+            cause = "exit code 0"
+            try:
+                await service.serve(on_ready=is_ready)
+            except AsyncrayError as error:
+                cause = f"exit code 1: {error}"
+            self.world.loop.call_soon(process.kill, cause, context=Context())
+
+        process.on_death(died)
+        process.spawn(serve(), name=service.name)
+        await ready
+
+    def _run_worker(self, process: Process, specification: dict[str, Any]) -> None:
+        asyncio.get_running_loop().create_task(self._worker(process, specification), name=process.name)
+
+    async def _worker(self, process: Process, specification: dict[str, Any]) -> None:
+        surroundings = _WorkerSurroundings()
+        current.simulated.set(surroundings)
+        process.context.run(current.simulated.set, surroundings)
+        platform = self.world.platform(process)
+        runtime, executor = new_worker(platform, self.world.config, specification)
+        self.runtimes[process] = runtime
+        code = 1
+        try:
+            await runtime.start()
+            platform.threads.start(executor.run_main, "main thread")
+            await runtime.wait_stop_requested()
+            executor.stop_main()
+            await runtime.stop()
+            code = executor.exit_code
+        except AsyncrayError as error:
+            self.world.transcript.note(process, f"cannot start: {error}")
+        self.world.loop.call_soon(process.kill, f"exit code {code}", context=Context())
+
+    def _node_died(self, node: SimNode) -> None:
+        self.nodes.remove(node)
+
+    def _worker_died(self, home: SimNode, process: Process, process_id: bytes) -> None:
+        home.workers.pop(process_id, None)
+        self.runtimes.pop(process, None)
+
+
+class _DriverSurroundings:
+    def __init__(self, cluster: SimCluster, process: Process, node: SimNode | None) -> None:
+        self.runtime: Runtime | None = None
+        self._cluster = cluster
+        self._process = process
+        self._node = node
+
+    def new_driver(self, namespace: str, settings: dict[str, Any]) -> Runtime:
+        given = sorted(name for name, value in settings.items() if value)
+        if given:
+            raise AsyncrayError(f"{', '.join(given)} of a simulated cluster are set by cluster.add_node(...)")
+        return self._cluster.new_driver(self._process, self._node, namespace)
+
+
+class _WorkerSurroundings:
+    def __init__(self) -> None:
+        self.runtime: Runtime | None = None
+
+    def new_driver(self, namespace: str, settings: dict[str, Any]) -> Runtime:
+        raise AsyncrayError("init() is for drivers: a task or an actor belongs to its cluster")
+
+
+def _socket_dir(node: Process) -> str:
+    return f"/run/{node.name.replace(' ', '-')}"

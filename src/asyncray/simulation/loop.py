@@ -1,0 +1,235 @@
+"""An asyncio event loop whose time is virtual: when nothing is ready, its clock jumps to the next timer."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from asyncio import base_events, events
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context
+from heapq import heapify, heappop, heappush
+from typing import Any, Final, TypeVar
+
+from asyncray.errors import AsyncrayError
+from asyncray.simulation.process import Process, current_process
+
+_T = TypeVar("_T")
+
+_COLLECT_EVERY: Final = 50_000
+"""Callbacks between two runs of the garbage collector, which else runs when it likes: what it finds has finalisers,
+and when those run must not differ from one run of a seed to the next."""
+_LIVELOCK: Final = 2_000_000
+"""Callbacks at one and the same virtual time that nobody needs."""
+_CANCELLED_SHARE: Final = 0.5
+_FEW_TIMERS: Final = 100
+
+
+class Deadlock(AsyncrayError):
+    """Everything waits, and no timer is set: nothing would ever happen again."""
+
+
+class Livelock(AsyncrayError):
+    """Callbacks run without end, and no time passes: somebody waits for a moment that never comes."""
+
+
+class HorizonReached(AsyncrayError):
+    """The simulation has taken more virtual time than it was given."""
+
+
+class VirtualLoop(base_events.BaseEventLoop):
+    """Runs callbacks in the order in which they were scheduled, timers in the order of their times, then of their
+    making.
+
+    A callback, timer or task belongs to the simulated process in whose context it runs (`process.py`). There is no
+    I/O: sockets, pipes, signals and subprocesses raise NotImplementedError.
+    """
+
+    def __init__(self, *, horizon: float = float("inf")) -> None:
+        """`horizon`: virtual seconds after which `run_until_complete` raises HorizonReached."""
+        super().__init__()
+        self.callbacks = 0
+        """How many have run."""
+        self._now = 0.0
+        self._horizon = horizon
+        self._os_thread = threading.get_ident()
+        self._ready: deque[_Callback] = deque()
+        self._scheduled: list[tuple[float, int, _Timer]] = []
+        self._timers = 0
+        self._cancelled_timers = 0
+        self._collect_at = _COLLECT_EVERY
+        self._jumped_at = 0
+        """`callbacks` when time last passed."""
+        self._collecting = False
+        self.set_task_factory(_new_task)
+
+    def time(self) -> float:
+        """Virtual seconds since the start."""
+        return self._now
+
+    def run_forever(self) -> None:
+        collects = gc.isenabled()
+        gc.disable()
+        self._collecting = collects
+        try:
+            super().run_forever()
+        finally:
+            if collects:
+                gc.enable()
+
+    def call_soon(  # type: ignore[override]
+        self, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        handle = _Callback(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    def call_soon_threadsafe(  # type: ignore[override]
+        self, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        if threading.get_ident() != self._os_thread:
+            raise RuntimeError("a real thread called the loop of a simulation, whose order that would upset")
+        return self.call_soon(callback, *args, context=context)
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        timer = _Timer(when, callback, args, self, context)
+        self._timers += 1
+        heappush(self._scheduled, (when, self._timers, timer))
+        return timer
+
+    def run_in_executor(  # type: ignore[override]
+        self, executor: Any, func: Callable[..., _T], *args: Any
+    ) -> asyncio.Future[_T]:
+        """Runs it in this thread, on a stack of its own. Raises RuntimeError for an executor with real threads."""
+        process = current_process.get()
+        if executor is not None or process is None or process.threads is None:
+            raise RuntimeError("an executor has real threads, which a simulation cannot have: use asyncio.to_thread")
+        return process.threads.run(lambda: func(*args))
+
+    def put_back(self, handles: deque[asyncio.Handle]) -> None:
+        """Makes callbacks ready that were deferred."""
+        self._ready.extend(handles)  # type: ignore[arg-type]
+
+    # ---- what BaseEventLoop calls
+
+    def _run_once(self) -> None:
+        ready, scheduled = self._ready, self._scheduled
+        if not ready:
+            self._jump()
+        elif self.callbacks - self._jumped_at > _LIVELOCK:
+            self._refuse_livelock(ready[0])
+        while scheduled and scheduled[0][0] <= self._now:
+            timer = heappop(scheduled)[2]
+            if timer._cancelled:
+                self._cancelled_timers -= 1
+            else:
+                timer.due = True
+                ready.append(timer)  # type: ignore[arg-type]
+        count = len(ready)
+        for _ in range(count):
+            handle = ready.popleft()
+            if not handle._cancelled:
+                handle._run()
+        self.callbacks += count
+        if self.callbacks >= self._collect_at:
+            self._collect_at = self.callbacks + _COLLECT_EVERY
+            if self._collecting:
+                gc.collect(1)
+
+    def _jump(self) -> None:
+        """Nothing is ready: to the time of the next timer."""
+        scheduled = self._scheduled
+        while scheduled and scheduled[0][2]._cancelled:
+            heappop(scheduled)
+            self._cancelled_timers -= 1
+        if self._stopping:  # type: ignore[attr-defined]
+            return
+        if not scheduled:
+            waiting = sorted(task.get_name() for task in asyncio.all_tasks(self))
+            raise Deadlock(
+                f"nothing can happen any more at {self._now:.6f} s: everything waits, and no timer is set."
+                f" Waiting are {', '.join(waiting[:20]) or 'no tasks'}"
+            )
+        if scheduled[0][0] > self._horizon:
+            raise HorizonReached(f"the simulation has not ended after {self._horizon:g} virtual seconds")
+        if scheduled[0][0] > self._now:
+            self._now = scheduled[0][0]
+            self._jumped_at = self.callbacks
+        elif self.callbacks - self._jumped_at > _LIVELOCK:
+            self._refuse_livelock(scheduled[0][2])
+
+    def _refuse_livelock(self, next_one: asyncio.Handle) -> None:
+        raise Livelock(f"{_LIVELOCK:,} callbacks have run at {self._now:.6f} s; the next one is {next_one!r}")
+
+    def _timer_handle_cancelled(self, handle: Any) -> None:
+        if handle.due:
+            return
+        self._cancelled_timers += 1
+        if len(self._scheduled) > _FEW_TIMERS and self._cancelled_timers > _CANCELLED_SHARE * len(self._scheduled):
+            self._scheduled[:] = [entry for entry in self._scheduled if not entry[2]._cancelled]
+            heapify(self._scheduled)
+            self._cancelled_timers = 0
+
+    def _write_to_self(self) -> None:
+        """Nobody has to wake this loop: it never sleeps."""
+
+
+class _Callback(events.Handle):
+    """Runs if its process does."""
+
+    __slots__ = ("process",)
+
+    def __init__(
+        self, callback: Callable[..., Any], args: tuple[Any, ...], loop: VirtualLoop, context: Context | None
+    ) -> None:
+        super().__init__(callback, args, loop, context)
+        self.process: Process | None = current_process.get() if context is None else context.get(current_process)
+
+    def _run(self) -> None:
+        _run_in_process(self)
+
+
+class _Timer(events.TimerHandle):
+    """The same, at its time."""
+
+    __slots__ = ("due", "process")
+
+    def __init__(
+        self,
+        when: float,
+        callback: Callable[..., Any],
+        args: tuple[Any, ...],
+        loop: VirtualLoop,
+        context: Context | None,
+    ) -> None:
+        super().__init__(when, callback, args, loop, context)
+        self.due = False
+        """It has left the heap."""
+        self.process: Process | None = current_process.get() if context is None else context.get(current_process)
+
+    def _run(self) -> None:
+        _run_in_process(self)
+
+
+def _run_in_process(handle: _Callback | _Timer) -> None:
+    process = handle.process
+    if process is None or process.runs:
+        events.Handle._run(handle)
+    elif process.frozen:
+        process.deferred.append(handle)
+
+
+def _new_task(
+    loop: asyncio.AbstractEventLoop,
+    coroutine: Coroutine[Any, Any, _T] | Generator[Any, None, _T],
+    context: Context | None = None,
+) -> asyncio.Task[_T]:
+    """A task that its process knows of."""
+    task: asyncio.Task[_T] = asyncio.Task(coroutine, loop=loop, context=context)
+    process = current_process.get() if context is None else context.get(current_process)
+    if process is not None:
+        process.tasks.add(task)
+    return task

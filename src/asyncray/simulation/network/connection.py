@@ -1,0 +1,226 @@
+"""One end of a simulated connection."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from asyncray.errors import ConnectionFailed
+from asyncray.simulation.network.link import Headers, Link, Request
+from asyncray.simulation.network.silence import Silence
+from asyncray.simulation.network.wire import Wire
+from asyncray.simulation.process import Process
+
+if TYPE_CHECKING:
+    from asyncray.simulation.network.endpoint import SimulatedEndpoint
+    from asyncray.simulation.network.listener import SimulatedListener
+    from asyncray.simulation.network.network import SimulatedNetwork
+    from asyncray.simulation.network.traffic import Traffic
+
+_CONCURRENT_STREAMS: Final = 1000
+"""Calls and streams that may be open on a connection, as in `rpc/http2_connection.py`; more wait at the caller."""
+
+
+class Connection:
+    """What the kernel and HTTP/2 are to a real process, of either side. Its streams end with it."""
+
+    __slots__ = (
+        "__weakref__",
+        "_loop",
+        "_network",
+        "_numbers",
+        "_endpoint",
+        "_reason",
+        "_room",
+        "_silence",
+        "closed",
+        "heard_at",
+        "listener",
+        "local_address",
+        "out",
+        "peer",
+        "process",
+        "remote",
+        "streams",
+        "traffic",
+        "warned",
+    )
+
+    out: Wire
+    peer: Connection
+    traffic: Traffic
+    """What has arrived here, and at all other processes of this role from those of the peer's."""
+
+    def __init__(
+        self,
+        network: SimulatedNetwork,
+        endpoint: SimulatedEndpoint,
+        remote: str,
+        local_address: str,
+        listener: SimulatedListener | None = None,
+    ) -> None:
+        """`listener`: of the accepting end."""
+        self.process: Process = endpoint.process
+        self.remote = remote
+        self.local_address = local_address
+        self.listener = listener
+        self.streams: dict[int, Link] = {}
+        self.closed = False
+        self.warned = False
+        """Somebody was told that the peer has shown the wrong token."""
+        self._network = network
+        self._endpoint = endpoint
+        self._loop = asyncio.get_running_loop()
+        self.heard_at = self._loop.time()
+        """When something last came from the peer."""
+        self._numbers = 0
+        self._room: asyncio.Semaphore | None = asyncio.Semaphore(_CONCURRENT_STREAMS) if listener is None else None
+        self._reason = ""
+        self._silence = Silence(self, network.config, network.conditions, self.abort)
+
+    # ---- its life
+
+    def lost(self) -> ConnectionFailed:
+        """The error for what needs this connection, which is closed."""
+        detail = f": {self._reason}" if self._reason else ""
+        return ConnectionFailed(f"the connection to {self.remote} was lost{detail}")
+
+    def close(self) -> None:
+        """Closes, after what was sent."""
+        self._hang_up("it was closed here")
+
+    def abort(self, reason: str) -> None:
+        """Closes; what has not got through is lost."""
+        self.out.discard_held()
+        self._hang_up(reason)
+
+    def cut(self, reason: str) -> None:
+        """The connection is gone, and both ends are told."""
+        if not self.closed:
+            self._end(reason)
+
+    def die(self) -> None:
+        """The process is dead: its kernel tells the peer, unless the machine is dead, too."""
+        self._silence.stop()
+        self.closed = True
+        self.streams.clear()
+        if self._network.is_dead(self.process.host):
+            self.out.shut()
+        else:
+            self.out.finish(Connection.on_closed, "")
+            self.peer.out.discard()
+        self._endpoint.connections.pop(self, None)
+        self._network.forget(self)
+
+    def _hang_up(self, reason: str) -> None:
+        if self.closed:
+            return
+        self._end(reason)
+        self.out.finish(Connection.on_closed, "")
+        self.peer.out.discard()
+
+    def _end(self, reason: str) -> None:
+        self.closed = True
+        self._reason = reason
+        self._silence.stop()
+        self._endpoint.connections.pop(self, None)
+        self._network.forget(self)
+        links = list(self.streams.values())
+        self.streams.clear()
+        for link in links:
+            link.on_connection_lost(self.lost())
+            self._freed()
+        if self.listener is not None:
+            self.listener.disconnected(self)
+
+    # ---- silence
+
+    def watch(self) -> None:
+        """From now on, silence of the peer counts as its death."""
+        if not self.closed and self._silence.watch(self._loop.time()):
+            self.review()
+
+    def review(self, *, resumed: bool = False) -> None:
+        """A fault has begun or ended that may concern the connection; `resumed`: of this process itself."""
+        if not self.closed:
+            self._silence.review(
+                self._loop,
+                unreachable=not self._network.is_open(self.process.host, self.peer.process.host),
+                frozen=self.peer.process.frozen,
+                resumed=resumed,
+            )
+
+    # ---- streams and calls
+
+    async def reserve(self) -> None:
+        """Waits until one more stream or call can begin. Raises ConnectionFailed."""
+        assert self._room is not None
+        if not self.closed:
+            await self._room.acquire()
+            if not self.closed:
+                return
+            self._room.release()
+        raise self.lost()
+
+    def start(self, link: Link) -> None:
+        """Gives a stream or call its number, after `reserve`."""
+        self._numbers += 1
+        link.number = self._numbers
+        self.streams[link.number] = link
+
+    def forget(self, link: Link) -> None:
+        if self.streams.pop(link.number, None) is not None:
+            self._freed()
+
+    def _freed(self) -> None:
+        if self._room is not None:
+            self._room.release()
+
+    def send_end(self, number: int, headers: Headers | None) -> None:
+        self.out.send(Connection.on_end, number, headers)
+
+    def send_reset(self, number: int, code: int) -> None:
+        self.out.send(Connection.on_reset, number, code)
+
+    # ---- packets
+
+    def on_request(self, number: int, request: Request) -> None:
+        if self.closed:
+            return
+        if request.message is not None:
+            self._network.call_arrived(self, request.route, request.message)
+        assert self.listener is not None
+        self.listener.take(self, number, request)
+
+    def on_taken(self, number: int, _: None) -> None:
+        link = self.streams.get(number)
+        if link is not None:
+            link.on_taken()
+
+    def on_frame(self, number: int, body: bytes) -> None:
+        link = self.streams.get(number)
+        if link is not None:
+            self._network.frame_arrived(self, link.route, body)
+            link.on_data(body)
+
+    def on_reply(self, number: int, message: bytes) -> None:
+        link = self.streams.get(number)
+        if link is not None:
+            self._network.call_arrived(self, link.route, message)
+            link.on_data(message)
+
+    def on_end(self, number: int, headers: Headers | None) -> None:
+        link = self.streams.get(number)
+        if link is not None:
+            link.on_end(headers)
+
+    def on_reset(self, number: int, code: int) -> None:
+        link = self.streams.get(number)
+        if link is not None:
+            link.on_reset(code)
+
+    def on_closed(self, number: int, reason: str) -> None:
+        """The peer has closed the connection."""
+        if not self.closed:
+            self._end(reason)
+            self.out.discard()

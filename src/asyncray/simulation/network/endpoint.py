@@ -1,0 +1,155 @@
+"""The network as one simulated process sees it: what it listens on, and whom it reaches."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+from asyncray.errors import AddressInUse, ConnectionFailed
+from asyncray.rpc.auth import Token
+from asyncray.rpc.network import NO_STREAMS, Channel, Listener
+from asyncray.rpc.own_address import LOOPBACK, WILDCARDS
+from asyncray.rpc.sockets import format_address, parse_target
+from asyncray.rpc.stream import Accept
+from asyncray.simulation.network.channel import SimulatedChannel
+from asyncray.simulation.network.connection import Connection
+from asyncray.simulation.network.listener import SimulatedListener
+from asyncray.simulation.process import Process
+
+if TYPE_CHECKING:
+    from betterproto.grpc.grpclib_server import ServiceBase
+
+    from asyncray.simulation.network.network import SimulatedNetwork
+
+_FIRST_RETRANSMISSION: Final = 1.0
+"""Seconds until a kernel repeats what nobody has answered. It doubles each time."""
+
+
+class SimulatedEndpoint:
+    """A `Network` for one process. It goes with the process."""
+
+    def __init__(self, network: SimulatedNetwork, process: Process, token: str) -> None:
+        self.process = process
+        self.connections: dict[Connection, None] = {}
+        """Its ends of those that are open, in their order."""
+        self._network = network
+        self._token = Token(token)
+        self._listeners: dict[SimulatedListener, None] = {}
+        process.on_death(self._died)
+
+    async def connect(self, target: str, *, timeout: float | None = None, keepalive: bool = False) -> Channel:
+        address = parse_target(target)
+        if timeout is None:
+            timeout = self._network.config.connect_timeout
+        try:
+            async with asyncio.timeout(timeout):
+                if isinstance(address, tuple):
+                    connection = await self._dial_tcp(target, *address)
+                else:
+                    connection = await self._dial_unix(target, address)
+        except TimeoutError as error:
+            raise ConnectionFailed(f"{target} did not answer within {timeout:g} s") from error
+        if keepalive:
+            connection.watch()
+        return SimulatedChannel(connection, target, self._token, self._network.config)
+
+    async def listen(
+        self,
+        *,
+        services: Sequence[ServiceBase] = (),
+        streams: Mapping[str, Accept] = NO_STREAMS,
+        unix_path: str | None = None,
+        host: str | None = None,
+        port: int = 0,
+    ) -> Listener:
+        if unix_path is None and host is None:
+            raise ValueError("nothing to listen on: give a unix_path, a host, or both")
+        listener = SimulatedListener(self, self._token, self._network.config, services, streams)
+        self._listeners[listener] = None
+        try:
+            if unix_path is not None:
+                parse_target(f"unix:{unix_path}")
+                self._bind(unix_path, f"unix:{unix_path}", listener)
+                listener.unix_path = unix_path
+            if host is not None:
+                if host not in (self.process.host, *LOOPBACK, *WILDCARDS):
+                    raise ConnectionFailed(
+                        f"cannot listen on {format_address(host, port)}: Cannot assign requested address"
+                    )
+                port = port or self._network.free_port(self.process.host)
+                self._bind(port, format_address(host, port), listener)
+                listener.host, listener.port = host, port
+        except BaseException:
+            listener.stop_accepting()
+            raise
+        return listener
+
+    def stop_listening(self, listener: SimulatedListener) -> None:
+        """Its addresses are free again."""
+        self._listeners.pop(listener, None)
+        for name in (listener.unix_path, listener.port):
+            if name:
+                self._network.listeners.pop((self.process.host, name), None)
+
+    # ----
+
+    def _bind(self, name: str | int, address: str, listener: SimulatedListener) -> None:
+        place = (self.process.host, name)
+        if place in self._network.listeners:
+            raise AddressInUse(f"{address} is taken: another process listens there")
+        self._network.listeners[place] = listener
+
+    async def _dial_unix(self, target: str, path: str) -> Connection:
+        host = self.process.host
+        await asyncio.sleep(self._network.delay(host, host))
+        listener = self._network.listeners.get((host, path))
+        if listener is None:
+            raise ConnectionFailed(f"cannot connect to {target}: there is no such socket")
+        return await self._accepted(target, listener, "unix:", f"unix:pid {self.process.pid}", target)
+
+    async def _dial_tcp(self, target: str, host: str, port: int) -> Connection:
+        own_host = self.process.host
+        machine = own_host if host in LOOPBACK else host
+        for attempt in itertools.count():
+            if self._network.is_open(own_host, machine) and self._network.knows(machine):
+                break
+            await asyncio.sleep(_FIRST_RETRANSMISSION * 2**attempt)
+        await asyncio.sleep(self._network.delay(own_host, machine))
+        listener = self._network.listeners.get((machine, port))
+        if listener is None or not _serves(listener, host):
+            await asyncio.sleep(self._network.delay(machine, own_host))
+            raise ConnectionFailed(f"cannot connect to {target}: nothing listens there")
+        local_address = format_address(host if host in LOOPBACK else own_host, self._network.next_client_port(own_host))
+        return await self._accepted(target, listener, local_address, local_address, format_address(host, port))
+
+    async def _accepted(
+        self, target: str, listener: SimulatedListener, local_address: str, seen_as: str, address: str
+    ) -> Connection:
+        """The kernel of the listener has made a connection; this end knows when its answer has come."""
+        near = Connection(self._network, self, target, local_address)
+        far = Connection(self._network, listener.endpoint, seen_as, address, listener)
+        self._network.join(near, far)
+        self.connections[near] = None
+        listener.endpoint.connections[far] = None
+        listener.connected(far)
+        try:
+            await asyncio.sleep(self._network.delay(far.process.host, self.process.host))
+        except BaseException:
+            near.close()
+            raise
+        if near.closed:
+            raise near.lost()
+        return near
+
+    def _died(self, cause: str) -> None:
+        for listener in list(self._listeners):
+            listener.stop_accepting()
+        for connection in list(self.connections):
+            connection.die()
+
+
+def _serves(listener: SimulatedListener, host: str) -> bool:
+    """Whether a process that listens on a machine is reached by this name of the machine."""
+    return listener.host in WILDCARDS or listener.host == host or (listener.host in LOOPBACK and host in LOOPBACK)

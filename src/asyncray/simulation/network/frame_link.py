@@ -1,0 +1,162 @@
+"""`FrameStream`s over a simulated connection: the transport of each side. They end as those of `rpc/frame_link.py`."""
+
+from __future__ import annotations
+
+import asyncio
+
+from asyncray.errors import AsyncrayError, ConnectionFailed
+from asyncray.rpc.status import error_of_headers, error_of_reset, headers_of, reset_code_of
+from asyncray.rpc.stream import FrameStream
+from asyncray.simulation.network.connection import Connection
+from asyncray.simulation.network.link import Headers, Link, Request
+
+
+class _FrameLink(Link):
+    """What both sides have in common: a `FrameTransport`, but for `end`."""
+
+    __slots__ = ("_waiters", "frames")
+
+    frames: FrameStream
+
+    def __init__(self, connection: Connection, route: str) -> None:
+        super().__init__(connection, route)
+        self._waiters: list[asyncio.Future[None]] = []
+
+    # ---- FrameTransport
+
+    @property
+    def local_address(self) -> str:
+        return self.connection.local_address
+
+    @property
+    def remote(self) -> str:
+        return self.connection.remote
+
+    def write_frame(self, body: bytes) -> None:
+        if not self.over:
+            self.connection.out.write(self, Connection.on_frame, body, len(body))
+
+    async def drained(self) -> None:
+        if self.unsent:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            await waiter
+
+    def watch(self) -> None:
+        self.connection.watch()
+
+    # ---- Link
+
+    def on_data(self, data: bytes) -> None:
+        self.frames.frame_received(data)
+
+    def on_sent(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def on_reset(self, code: int) -> None:
+        self.finish(error_of_reset(code, self.remote))
+
+    def on_connection_lost(self, error: Exception) -> None:
+        self.finish(error)
+
+    def leave(self) -> None:
+        super().leave()
+        self.on_sent()
+
+    def finish(self, error: Exception | None) -> None:
+        """The stream was ended from outside."""
+        if not self.over:
+            self.leave()
+            self.frames.ended(error)
+
+    def leave_unsent(self, error: Exception | None) -> Exception | None:
+        """The stream ends here: the error to end it with at the other side."""
+        if self.unsent and error is None:
+            error = AsyncrayError("the stream was closed before all had been sent: its flow-control window was full")
+        self.leave()
+        return error
+
+
+class ClientFrameLink(_FrameLink):
+    """The side that opens the stream."""
+
+    __slots__ = ("_early", "opened")
+
+    def __init__(self, connection: Connection, route: str) -> None:
+        super().__init__(connection, route)
+        self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when the server has taken the stream."""
+        self._early: list[bytes] = []
+        """Frames that were written before the stream could begin."""
+
+    async def open(self, authorization: tuple[str, str]) -> None:
+        """Asks for the stream. Raises ConnectionFailed."""
+        await self.connection.reserve()
+        self.connection.start(self)
+        self.connection.out.send(Connection.on_request, self.number, Request(self.route, authorization))
+        early, self._early = self._early, []
+        for body in early:
+            self.unsent -= len(body)
+            self.write_frame(body)
+
+    def write_frame(self, body: bytes) -> None:
+        if self.number:
+            super().write_frame(body)
+        else:
+            self._early.append(body)
+            self.unsent += len(body)
+
+    def end(self, error: Exception | None) -> None:
+        if self.over:
+            return
+        error = self.leave_unsent(error)
+        if error is None:
+            self.send_end()
+        else:
+            self.send_reset(reset_code_of(error))
+
+    def give_up(self) -> None:
+        """Opening has failed, or nobody waits for it any longer."""
+        self.opened.cancel()
+        if not self.over:
+            self.leave()
+            self.frames.abandon()
+            if self.number:
+                self.send_reset(reset_code_of(AsyncrayError()))
+
+    def on_taken(self) -> None:
+        if not self.opened.done():
+            self.opened.set_result(None)
+
+    def on_end(self, headers: Headers | None) -> None:
+        self.finish(error_of_headers(dict(headers or ()), self.remote))
+
+    def finish(self, error: Exception | None) -> None:
+        if self.over or self.opened.done():
+            super().finish(error)
+        else:
+            self.leave()
+            self.frames.abandon()
+            self.opened.set_exception(error or ConnectionFailed(f"{self.remote} closed the stream at once"))
+
+
+class ServerFrameLink(_FrameLink):
+    """The side that has accepted the stream."""
+
+    __slots__ = ()
+
+    def accept(self, number: int) -> None:
+        """Takes the request: the client's `open` returns."""
+        self.number = number
+        self.connection.streams[number] = self
+        self.connection.out.send(Connection.on_taken, number)
+
+    def end(self, error: Exception | None) -> None:
+        if not self.over:
+            self.send_end(headers_of(self.leave_unsent(error)))
+
+    def on_end(self, headers: Headers | None) -> None:
+        self.finish(None)

@@ -1,0 +1,111 @@
+"""What happened in a simulation, as a story: when, who, what."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from typing import IO
+
+from asyncray.simulation.process import Process, current_process
+
+_NOBODY = "simulator"
+
+
+class Transcript:
+    """One line an event, in the order of their times. The same seed gives the same lines, byte for byte."""
+
+    def __init__(self, clock: Callable[[], float], *, limit: int | None = None) -> None:
+        """`limit`: lines that are kept, the latest ones; all by default."""
+        self._clock = clock
+        self._limit = limit
+        self._lines: list[str] = []
+        self._digest = hashlib.blake2b(digest_size=16)
+        self.echo: IO[str] | None = None
+        """Where each line is also written at once."""
+        self._closed = False
+
+    def close(self) -> None:
+        """The story is over: what still happens is not told."""
+        self._closed = True
+
+    def note(self, who: Process | None, what: str) -> None:
+        """`what` may have several lines."""
+        if self._closed:
+            return
+        name = who.name if who is not None else _NOBODY
+        for part in what.splitlines() or [""]:
+            line = f"{self._clock():12.6f}  {name:<12} {part}"
+            self._digest.update(line.encode())
+            if self.echo is not None:
+                print(line, file=self.echo)
+            self._lines.append(line)
+        if self._limit is not None and len(self._lines) > 2 * self._limit:
+            del self._lines[: -self._limit]
+
+    def delivered(self, time: float, source: Process, target: Process, route: str, body: bytes) -> None:
+        """A message that has arrived: too many for a story, but part of what a seed decides.
+
+        Its length stands for its content, in which cloudpickle leaves a random number for each class that it pickles
+        by value. Whatever makes a difference shows in the times of what follows.
+        """
+        if self._closed:
+            return
+        self._digest.update(f"{time!r} {source.name} {target.name} {route} {len(body)}".encode())
+
+    @property
+    def fingerprint(self) -> str:
+        """Of all that was told so far."""
+        return self._digest.hexdigest()
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines if self._limit is None else self._lines[-self._limit :])
+
+    @contextmanager
+    def listening(self, level: int = logging.INFO) -> Iterator[None]:
+        """Meanwhile the story has what simulated processes log, and what user code in them prints."""
+        logger = logging.getLogger("asyncray")
+        before = logger.level, logger.propagate, logger.handlers[:]
+        handler = _LogLines(self)
+        logger.setLevel(level)
+        logger.propagate = False
+        logger.handlers[:] = [handler]
+        try:
+            with redirect_stdout(_Prints(self, sys.stdout)):
+                yield
+        finally:
+            logger.level, logger.propagate, logger.handlers[:] = before
+
+
+class _LogLines(logging.Handler):
+    def __init__(self, transcript: Transcript) -> None:
+        super().__init__()
+        self._transcript = transcript
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._transcript.note(current_process.get(), f"{record.levelname.lower()}: {self.format(record)}")
+
+
+class _Prints:
+    """A text stream: what simulated processes print goes to the story, all else where it went before."""
+
+    def __init__(self, transcript: Transcript, original: IO[str]) -> None:
+        self._transcript = transcript
+        self._original = original
+        self._partial: dict[str, str] = {}
+
+    def write(self, text: str) -> int:
+        process = current_process.get()
+        if process is None:
+            return self._original.write(text)
+        lines = (self._partial.pop(process.name, "") + text).split("\n")
+        if lines[-1]:
+            self._partial[process.name] = lines[-1]
+        for line in lines[:-1]:
+            self._transcript.note(process, f"prints: {line}")
+        return len(text)
+
+    def flush(self) -> None:
+        self._original.flush()

@@ -1,0 +1,207 @@
+"""Compares what a program has observed with what its model expects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from asyncray.simulation.workload import counting, observation
+from asyncray.simulation.workload.expected import (
+    NOTHING,
+    ActorModel,
+    Counted,
+    Expected,
+    HandleOf,
+    HeldInTheEnd,
+    JournalOf,
+    LargeOf,
+    Maybe,
+    Outcome,
+    RefTo,
+    Seen,
+    Waited,
+)
+from asyncray.simulation.workload.model import expectations
+from asyncray.simulation.workload.observation import Data, Observations
+from asyncray.simulation.workload.program import LARGE_SIZE, Program
+
+FAULT_ERRORS: Final = frozenset(
+    f"asyncray.errors.{name}"
+    for name in (
+        "WorkerCrashedError",  # a task whose worker died, beyond its retries
+        "ActorDiedError",  # an actor's worker, node or owner died, or the control plane before it was placed
+        "ActorUnavailableError",  # the stream with it ended, and nobody says that it is dead
+        "NodeDiedError",  # this process has lost its node manager
+        "ObjectLostError",  # the last copy was in the store of a node that died
+        "OwnerDiedError",  # the process that had submitted the task, or put the value
+        "ObjectReconstructionFailedError",  # a lost copy, and the task that made it failed when run again
+        "ObjectFreedError",  # whoever handed the reference on died before its owner had heard of the borrower
+        "ConnectionFailed",  # the control plane or a node cannot be reached to ask it something
+    )
+)
+"""What may come in the stead of any value when workers, nodes or the control plane die or are cut off."""
+
+_SHOWN: Final = 400
+"""Characters of a value in a sentence."""
+
+
+def check(program: Program, observations: Observations, *, faults: bool) -> list[str]:
+    """What is wrong, a sentence each; nothing when all is right.
+
+    With `faults`, processes may have died meanwhile: the errors that say so are right too, anywhere.
+    """
+    driver = program.drivers[observations.driver_number]
+    matcher = _Matcher(faults)
+    found = expectations(driver)
+    matcher.match_entries(found.entries, list(observations.entries))
+    for actor in found.actors:
+        sightings = matcher.sightings.get(actor, [])
+        matcher.wrong += counting.violations(actor, sightings, driver_key=driver.key, faults=faults)
+    return list(dict.fromkeys(matcher.wrong))  # what is read twice is wrong once
+
+
+def check_executions(program: Program, executions: Mapping[int, int]) -> list[str]:
+    """What has run too often, or not at all, in a run of all drivers without faults.
+
+    The keys are those of bodies, constructors and actor calls.
+    """
+    runs: dict[int, bool] = {}
+    for driver in program.drivers:
+        runs |= expectations(driver).runs
+    wrong = [f"step {key} must not run, and ran {count} times" for key, count in executions.items() if key not in runs]
+    for key, must in runs.items():
+        count = executions.get(key, 0)
+        if count > 1:
+            wrong.append(f"step {key} ran {count} times")
+        elif must and not count:
+            wrong.append(f"step {key} never ran")
+    return wrong
+
+
+class _Matcher:
+    def __init__(self, faults: bool) -> None:
+        self._faults = faults
+        self.wrong: list[str] = []
+        self.sightings: dict[ActorModel, list[counting.Sighting]] = {}
+
+    def match_entries(self, expected: list[tuple[int, Expected]], got: list[tuple[int, Data]]) -> None:
+        """Entries of a journal. Those of the same key are in order; branches mix the keys."""
+        waiting: dict[int, list[Data]] = {}
+        for key, data in got:
+            waiting.setdefault(key, []).append(data)
+        for key, one in expected:
+            if waiting.get(key):
+                self._match(f"step {key}", one, waiting[key].pop(0))
+            else:
+                self._report(f"step {key}", "an observation", "none")
+        for key, left in waiting.items():
+            for data in left:
+                if not self._is_fault(data):
+                    self._report(f"step {key}", "no error of the step itself", data)
+
+    def _match(self, where: str, expected: Expected, data: Data) -> None:
+        if data == observation.MISSING and self._faults:
+            return  # the error that has kept the value away was observed before
+        match expected:
+            case int() | str():
+                if data != expected or isinstance(data, bool):
+                    self._report(where, expected, data)
+            case list():
+                if not isinstance(data, list) or len(data) != len(expected):
+                    self._report(where, expected, data)
+                    return
+                for position, (item, item_data) in enumerate(zip(expected, data, strict=True)):
+                    self._match(f"{where}, item {position}", item, item_data)
+            case _:
+                self._match_mark(where, expected, data)
+
+    def _match_mark(self, where: str, expected: Any, data: Data) -> None:
+        match expected:
+            case Maybe(value):
+                if data != observation.MISSING:
+                    self._match(where, value, data)
+            case LargeOf(number):
+                self._match(where, [observation.BYTES, LARGE_SIZE, number], data)
+            case HandleOf():
+                self._match(where, observation.ACTOR, data)
+            case RefTo(outcome):
+                self._match_reference(where, outcome, data)
+            case Seen(outcome, may_miss):
+                if not may_miss or data != observation.MISSING:
+                    self._match_outcome(where, outcome, data)
+            case HeldInTheEnd(value):
+                self._match(f"{where} (a variable in the end)", value, data)
+            case Waited():
+                self._match_wait(where, expected, data)
+            case JournalOf(entries):
+                if _is_journal(data):
+                    self.match_entries(list(entries), [(key, entry) for key, entry in data])
+                else:
+                    self._report(where, "a journal", data)
+            case Counted(actor, call):
+                if isinstance(data, int):
+                    self.sightings.setdefault(actor, []).append((call, data))
+                else:
+                    self._report(where, "a number", data)
+
+    def _match_reference(self, where: str, outcome: Outcome, data: Data) -> None:
+        match data:
+            case [observation.REFERENCE]:
+                pass
+            case [observation.REFERENCE, inner]:
+                self._match_outcome(f"{where}, its value", outcome, inner)
+            case _:
+                self._report(where, "a reference", data)
+
+    def _match_outcome(self, where: str, outcome: Outcome, data: Data) -> None:
+        match data:
+            case [observation.VALUE, value] if outcome.value is not NOTHING:
+                self._match(where, outcome.value, value)
+            case [observation.ERROR, kind, text, whole] if any(
+                kind in failure.kinds and (failure.text is None or (failure.text == text and whole))
+                for failure in outcome.failures
+            ):
+                pass
+            case _ if self._is_fault(data):
+                pass
+            case _:
+                self._report(where, outcome, data)
+
+    def _match_wait(self, where: str, expected: Waited, data: Data) -> None:
+        match data:
+            case [observation.WAITED, [*ready], [*rest], done] if isinstance(done, int):
+                count = len(ready) + len(rest)
+                limit = min(expected.num_returns, count)
+                may_miss = expected.may_miss or self._faults
+                right = (
+                    sorted(ready + rest) == list(range(count))
+                    and (count == expected.total or (may_miss and count < expected.total))
+                    and ready == sorted(ready)
+                    and rest == sorted(rest)
+                    and (len(ready) <= limit if expected.timed else len(ready) == limit)
+                    and done
+                )
+            case _:
+                right = data == observation.MISSING and expected.may_miss
+        if not right and not self._is_fault(data):
+            self._report(where, expected, data)
+
+    def _is_fault(self, data: Data) -> bool:
+        match data:
+            case [observation.ERROR, kind, _, _]:
+                return self._faults and kind in FAULT_ERRORS
+        return False
+
+    def _report(self, where: str, expected: Any, got: Any) -> None:
+        self.wrong.append(f"{where}: expected {_shown(expected)}, got {_shown(got)}")
+
+
+def _is_journal(data: Data) -> bool:
+    return isinstance(data, list) and all(
+        isinstance(entry, list) and len(entry) == 2 and isinstance(entry[0], int) for entry in data
+    )
+
+
+def _shown(thing: Any) -> str:
+    text = thing if isinstance(thing, str) else repr(thing)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

@@ -1,0 +1,132 @@
+"""One simulation: its time, its seed, its network, its processes."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from asyncio import events
+from collections.abc import Coroutine
+from typing import Any, Final, NoReturn, TypeVar
+
+from greenlet import getcurrent
+
+from asyncray.config import Config
+from asyncray.errors import AsyncrayError
+from asyncray.platform import Platform
+from asyncray.simulation.forbidden import forbidden
+from asyncray.simulation.loop import VirtualLoop
+from asyncray.simulation.memory import SimulatedArenas
+from asyncray.simulation.network import Conditions, SimulatedNetwork
+from asyncray.simulation.process import Process
+from asyncray.simulation.randomness import seeded
+from asyncray.simulation.threads import GreenThreads, Stack
+from asyncray.simulation.transcript import Transcript
+
+_T = TypeVar("_T")
+
+_STORY: Final = 60
+"""Lines of the transcript that are told of a failure."""
+_TOKEN: Final = "the-token-of-the-simulation"
+
+
+class SimulationFailed(AsyncrayError):
+    """Something went wrong that no user caused: an exception that nobody handled, or a broken invariant."""
+
+
+class ProcessEnded(BaseException):
+    """Unwinds what still runs in a process that has just ended itself."""
+
+
+class World:
+    """What all simulated processes share, and what tells them apart. `run` is its whole life."""
+
+    def __init__(self, seed: int, config: Config, conditions: Conditions, *, horizon: float) -> None:
+        self.seed = seed
+        self.config = config
+        self.loop = VirtualLoop(horizon=horizon)
+        self.transcript = Transcript(self.loop.time)
+        self.network = SimulatedNetwork(self.random("network"), conditions, config)
+        self.processes: list[Process] = []
+        """All that ever were."""
+        self.failures: list[str] = []
+        """Exceptions that nobody handled."""
+        self._arenas: dict[str, SimulatedArenas] = {}
+        self.loop.set_exception_handler(self._unhandled)
+
+    def random(self, purpose: str) -> random.Random:
+        """Numbers of the seed that depend on nothing but their purpose."""
+        return random.Random(f"{self.seed}/{purpose}")
+
+    def run(self, main: Coroutine[Any, Any, _T]) -> _T:
+        """Runs until `main` is done; everything else ends with it.
+
+        Raises what `main` raises, Deadlock, HorizonReached, and SimulationFailed; a note on the error has the seed and
+        the end of the story.
+        """
+        try:
+            return self._run(main)
+        except BaseException as error:
+            story = "\n".join(str(self.transcript).splitlines()[-_STORY:])
+            error.add_note(f"In a simulation of seed {self.seed}, whose story ended so:\n{story}")
+            raise
+
+    def _run(self, main: Coroutine[Any, Any, _T]) -> _T:
+        with forbidden(), self.transcript.listening(), seeded(self.random("user code")):
+            try:
+                result = self.loop.run_until_complete(main)
+            finally:
+                self.transcript.close()
+                self._end()
+        if self.failures:
+            raise SimulationFailed("\n".join(self.failures))
+        return result
+
+    def process(self, name: str, host: str) -> Process:
+        """A new process, in which nothing runs yet."""
+        process = Process(name, host, 1000 + len(self.processes))
+        process.threads = GreenThreads(self.loop, process)
+        process.on_death(lambda cause: self.transcript.note(process, f"is dead: {cause}"))
+        self.processes.append(process)
+        return process
+
+    def platform(self, process: Process) -> Platform:
+        """How the process reaches the world."""
+        assert process.threads is not None
+        return Platform(
+            network=self.network.endpoint(process, _TOKEN),
+            threads=process.threads,
+            arenas=self._arenas.setdefault(process.host, SimulatedArenas()),
+            entropy=self.random(process.name).randbytes,
+            clock=self.loop.time,
+            pid=process.pid,
+            environment={},
+            exit=lambda code: _exit(process, code),
+        )
+
+    def _unhandled(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if not isinstance(error, ProcessEnded):
+            text = f"{context['message']}: {type(error).__name__}: {error}" if error else context["message"]
+            self.failures.append(text)
+            self.transcript.note(None, f"unhandled: {text}")
+
+    def _end(self) -> None:
+        for process in self.processes:
+            process.kill("the simulation has ended")
+        events._set_running_loop(self.loop)  # what is closed may look for it
+        try:
+            for process in self.processes:
+                process.bury()
+        finally:
+            events._set_running_loop(None)
+        self.loop.close()
+
+
+def _exit(process: Process, code: int) -> NoReturn:
+    stack = getcurrent()
+    if isinstance(stack, Stack):
+        events._set_running_loop(stack.threads.loop)  # what learns of the death does so as on the loop
+        process.kill(f"exit code {code}")
+        stack.threads.block()  # nobody resumes a dead process
+    process.kill(f"exit code {code}")
+    raise ProcessEnded
