@@ -12,6 +12,7 @@ import asyncray
 from asyncray.cli.demo import demo
 from asyncray.cli.microbenchmark import microbenchmark
 from asyncray.cli.node import control, node
+from asyncray.cli.simulate import simulate
 from asyncray.cli.start import start
 from asyncray.cli.status import status
 from asyncray.cli.stop import stop
@@ -79,5 +80,5 @@ def program() -> None:
     """
 
 
-for _command in (start, stop, status, node, control, microbenchmark, demo):
+for _command in (start, stop, status, node, control, microbenchmark, simulate, demo):
     program.add_command(_command)

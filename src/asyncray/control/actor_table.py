@@ -132,6 +132,10 @@ class ActorTable:
         if self._by_name.get((record.namespace, record.name)) is record:
             del self._by_name[record.namespace, record.name]
 
+    def rule_out(self, actor_id: bytes) -> None:
+        """An actor that has never lived never will."""
+        self._dead_ids[actor_id] = None
+
     def bury(self, record: ActorRecord) -> None:
         """The actor is dead: nothing but its id finds it."""
         self.locate(record, None)

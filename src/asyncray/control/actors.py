@@ -90,8 +90,16 @@ class Actors(Manager):
         if known is None and spec.name:
             known = self.table.named(spec.namespace, spec.name)
         if known is not None:
+            if known.actor_id != spec.actor_id:
+                self._never_born(spec.actor_id, f"the name {known.name!r} was taken")
             return known
-        record = self._read(spec)
+        if self.table.has_died(spec.actor_id):
+            raise ValueError("it was killed before that")
+        try:
+            record = self._read(spec)
+        except ValueError as error:
+            self._never_born(spec.actor_id, str(error))
+            raise
         self.table.add(record)
         self._apply(record, record.life.start())
         if self._released_early.pop(record.actor_id, None) == record.owner:
@@ -99,9 +107,12 @@ class Actors(Manager):
         return record
 
     def kill(self, actor_id: bytes, *, graceful: bool, cause: str) -> None:
+        """Of an actor that is not known yet, too: then it never will be."""
         record = self.table.living(actor_id)
         if record is not None:
             self._apply(record, record.life.end(cause or "it was killed", graceful=graceful))
+        elif not self.table.has_died(actor_id):
+            self._never_born(actor_id, cause or "it was killed")
 
     # ---- what happens to nodes, processes and jobs
 
@@ -222,6 +233,13 @@ class Actors(Manager):
             if record.node_id is not None:
                 self._nodes.table.unreserve(record.node_id, record.actor_id)
             self.table.bury(record)
+
+    def _never_born(self, actor_id: bytes, cause: str) -> None:
+        """There will be no such actor: whoever has a handle of it learns that now, or when they ask."""
+        error = dumps_error(ActorDiedError(f"the actor {actor_id.hex()[:12]} was never created: {cause}"))
+        self._subscriptions.publish(actor_id, (ACTOR_STATE, actor_id, DEAD, None, error))
+        self._subscriptions.drop_actor(actor_id)
+        self.table.rule_out(actor_id)
 
     def _place(self, actor_id: ActorId, node_id: NodeId) -> None:
         record = self.table.living(actor_id)

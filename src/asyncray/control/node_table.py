@@ -139,9 +139,9 @@ class NodeTable:
             take(record.pressure, demand.peak)
         return demand
 
-    def take_changes(self) -> list[list[Any]]:
-        """The entries of a VIEW of what changed since the last call."""
-        changes = [record.view for record in self._changed.values()]
+    def take_changes(self) -> list[NodeRecord]:
+        """What changed since the last call: who has joined, has other resources, or is dead."""
+        changes = list(self._changed.values())
         self._changed.clear()
         return changes
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from typing import Any, Protocol
 
 from asyncray.config import Config
 from asyncray.control.node_table import NodeRecord, NodeTable
 from asyncray.control.session import Handler, Session
+from asyncray.control.view_rounds import ViewRounds
 from asyncray.errors import AsyncrayError, ProtocolError
 from asyncray.ids import NodeId
 from asyncray.messages import NODE_ACCEPTED, REGISTER_NODE, RESOURCES, VIEW, Message
@@ -44,6 +46,9 @@ class Nodes(Manager):
         self._config = config
         self._cluster_id = cluster_id
         self._sessions: dict[NodeId, Session] = {}
+        self._numbers: dict[NodeId, int] = {}
+        """A number for each member, which decides when it is told what."""
+        self._joins = itertools.count()
         self._view_changed = asyncio.Event()
         self._joined = asyncio.Event()
         self._serving = True
@@ -87,6 +92,7 @@ class Nodes(Manager):
         self.table.join(record)
         session.peer = record.node_id
         self._sessions[record.node_id] = session
+        self._numbers[record.node_id] = next(self._joins)
         session.send((NODE_ACCEPTED, self._cluster_id))
         session.send((VIEW, self.table.full_view()))
         _log.info("node %s joined from %s", record.node_id, address, extra={"node_id": str(record.node_id)})
@@ -110,18 +116,28 @@ class Nodes(Manager):
         if record is None:
             return
         _log.warning("node %s at %s is dead: %s", node_id, record.address, cause, extra={"node_id": str(node_id)})
+        del self._numbers[node_id]
         self._sessions.pop(node_id).close(AsyncrayError(f"declared dead: {cause}"))
         self._view_changed.set()
         for watcher in self.watchers:
             watcher.node_lost(node_id, cause)
 
     async def _tell_changes(self) -> None:
+        rounds = ViewRounds()
         while True:
-            await self._view_changed.wait()
+            if not rounds.goes_on():
+                await self._view_changed.wait()
             self._view_changed.clear()
-            changes = self.table.take_changes()
-            if changes:
-                self.broadcast((VIEW, changes))
+            changed = self.table.take_changes()
+            deaths = [record.view for record in changed if not record.alive]
+            if deaths:  # that cannot wait for its turn
+                self.broadcast((VIEW, deaths))
+            rounds.add(record for record in changed if record.alive)
+            portions = [[record.view for record in portion if record.alive] for portion in rounds.next_turn()]
+            if portions:
+                for node_id, number in tuple(self._numbers.items()):
+                    if entries := portions[number % len(portions)]:
+                        self.send(node_id, (VIEW, entries))
             await asyncio.sleep(self._config.resource_report_interval)
 
     async def _find_silent(self) -> None:

@@ -112,6 +112,8 @@ class ControlLink(Manager):
             if self._lost.done():
                 raise ConnectionFailed(f"the control plane at {self._target} is gone: {self._lost.result()}")
             self._report(changed=self._leases.changed.is_set())
+            if len(self._leases.queue):
+                self._leases.respill()  # which looks at other nodes each time, where there are many
             await asyncio.sleep(self._config.resource_report_interval)
 
     async def stop(self) -> None:

@@ -32,6 +32,7 @@ class ActorLane:
     __slots__ = (
         "_client",
         "actor_id",
+        "announced",
         "creation",
         "ended",
         "error",
@@ -54,6 +55,8 @@ class ActorLane:
         """The constructor, until it has returned, where this process creates the actor."""
         self.registration: asyncio.Task[None] | None = None
         """What makes the actor known to the control plane, likewise."""
+        self.announced = False
+        """The control plane knows it, or is about to."""
         self.ended: asyncio.Future[None] | None = None
         """Done when the actor is dead, if somebody waits for that."""
         self.error: bytes | None = None
@@ -105,7 +108,7 @@ class ActorClient:
     async def _register(self, lane: ActorLane, specification: ActorSpec, creation: PendingTask) -> None:
         ready = self._runtime.loop.create_future()
         try:
-            await self._runtime.functions.exported(specification.class_id)
+            await asyncio.shield(self._runtime.functions.exported(specification.class_id))
             self._runtime.submitter.dependencies.when_ready(creation, ready.set_result)
             lane_failed = self._runtime.loop.create_future()
             self._runtime.objects.observe(
@@ -116,6 +119,7 @@ class ActorClient:
                 error = self._runtime.objects.load_exception(lane.lifetime)
                 raise error if error is not None else AsyncrayError("the actor was dropped")
             specification.arguments = msgpack.packb([creation.arguments, creation.references])
+            lane.announced = True
             self._runtime.control.send(messages.SUBSCRIBE_ACTOR, lane.actor_id)
             stub = await self._runtime.control.stub()
             reply = await stub.create_actor(specification)
@@ -197,25 +201,42 @@ class ActorClient:
         """The last reference of this process (owner: of all) to an actor's handle is gone."""
         actor_id = lifetime.id[:16]
         lane = self.lanes.pop(actor_id, None)
-        if lane is not None and lifetime.owner is None:
-            self._created(lane)
+        if lane is None or lifetime.owner is not None:
+            return
+        self._created(lane)
+        if lane.announced:
             self._runtime.control.send(messages.ACTOR_RELEASED, actor_id)
+        elif lane.registration is not None and not lane.registration.done():
+            lane.registration.cancel()  # it waits for arguments that nobody needs any more
+            self._runtime.spawn(self._rule_out(actor_id), name="rule out actor")
 
     async def kill(self, actor_id: bytes, cause: str) -> None:
         """Ends the actor at once. Raises ConnectionFailed."""
         lane = self.lanes.get(actor_id)
         if lane is not None and lane.registration is not None and not lane.registration.done():
-            # The control plane may not know the actor yet, and what it does not know it cannot end.
-            lane.registration.cancel()
-            self._die(lane, serialization.dumps_error(ActorDiedError(f"the actor died: {cause}")))
-        stub = await self._runtime.control.stub()
-        from asyncray.proto import KillActorRequest
-
-        await stub.kill_actor(KillActorRequest(actor_id, graceful=False, cause=cause))
+            if lane.announced:
+                await asyncio.wait((lane.registration,))
+            else:  # it waits for its arguments
+                lane.registration.cancel()
+                self._die(lane, serialization.dumps_error(ActorDiedError(f"the actor died: {cause}")))
+        await self._end(actor_id, cause)
         if lane is not None and lane.state in ("PENDING", "ALIVE"):
             # Its process ends a little later: until the news is here, the next call could still reach it.
             lane.ended = lane.ended or self._runtime.loop.create_future()
             await asyncio.wait((lane.ended,), timeout=_FATE_WAIT)
+
+    async def _rule_out(self, actor_id: bytes) -> None:
+        """Others may have had a handle of it for a moment, and have asked for news."""
+        try:
+            await self._end(actor_id, "its last handle was dropped")
+        except AsyncrayError as error:
+            _log.warning("cannot tell the control plane that an actor will never be: %s", error)
+
+    async def _end(self, actor_id: bytes, cause: str) -> None:
+        from asyncray.proto import KillActorRequest
+
+        stub = await self._runtime.control.stub()
+        await stub.kill_actor(KillActorRequest(actor_id, graceful=False, cause=cause))
 
     def _on_state(self, actor_id: bytes, state: str, address: Address | None, error: bytes | None) -> None:
         lane = self.lanes.get(actor_id)
@@ -223,7 +244,7 @@ class ActorClient:
             return
         if state == "DEAD":
             self._die(lane, error)
-        elif state == "ALIVE" and address is not None:
+        elif state == "ALIVE" and address is not None and lane.state != "DEAD":
             lane.state = state
             lane.link = self._runtime.peers.link(address)
             self._created(lane)

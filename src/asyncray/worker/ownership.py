@@ -292,8 +292,8 @@ class Ownership:
                 self.drop(inner)
 
     def lends(self) -> bool:
-        """Whether other processes have borrowed objects of this one."""
-        return any(ties.lent for ties in self.ties.values())
+        """Whether other processes have borrowed objects of this one, or are about to confirm that they have."""
+        return any(ties.lent or ties.results for ties in self.ties.values())
 
     def process_connected(self, process_id: bytes) -> None:
         """A new connection with the process: heed it again if it was thought lost."""

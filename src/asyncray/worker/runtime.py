@@ -191,6 +191,7 @@ class Runtime:
             current.set_runtime(None)
         if self._sweeper is not None:
             self._sweeper.cancel()
+        self.submitter.return_idle_leases()
         self.control.close()
         self.peers.close()
         self.nodes.close()
@@ -381,10 +382,13 @@ class Runtime:
         return lambda object_id, owner: self.restore(object_id, owner, source)
 
     def cancel(self, reference: Reference) -> None:
-        """Withdraws the work behind a reference of this process."""
+        """Withdraws the work behind a reference of this process. Any thread."""
         if reference.owner is None:
-            self.submitter.withdraw(reference)
-            self.objects.cancel(reference)
+            self.call_now(self._withdraw, reference)  # after its submission, which may not have taken place yet
+
+    def _withdraw(self, reference: Reference) -> None:
+        self.submitter.withdraw(reference)
+        self.objects.cancel(reference)
 
     # ------------------------------------------------------------------- waiting
 

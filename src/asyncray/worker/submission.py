@@ -198,6 +198,13 @@ class Submitter:
                 pipeline.refused()
                 node.send(messages.LEASE_CANCEL, number)
 
+    def return_idle_leases(self) -> None:
+        """This process ends. A worker that is left with a lease is ended by its node, for nobody wants what it runs;
+        one that only lies idle may own what others borrow."""
+        for lease in list(self._leases.values()):
+            if not lease.in_flight:
+                self.return_lease(lease)
+
     def return_lease(self, lease: Lease) -> None:
         self._forget(lease)
         self._tell_node(lease)

@@ -49,7 +49,8 @@ def _workers(node: NodeManager, living: _ById) -> Iterator[str]:
         if runtime is None or worker is None:
             yield f"{what} {'lives, and is not in its pool' if worker is None else 'is in its pool, and does not live'}"
             continue
-        if worker.job_id != runtime.job_id:
+        # A lease that its holder returned at once has told the worker nothing.
+        if runtime.job_id is not None and worker.job_id != runtime.job_id:
             yield f"{what} is of one job, and of another in its pool"
         hosted = node.actors._by_worker.get(process_id)
         known = hosted.actor_id if hosted is not None else None

@@ -139,8 +139,12 @@ class Blocking:
         INSTRUMENTS.sleep(seconds)
 
     async def concurrently(self, branches: list[Coroutine[Any, Any, None]]) -> None:
-        for branch in branches:
-            await branch
+        try:
+            for branch in branches:
+                await branch
+        finally:
+            for branch in branches:
+                branch.close()  # those that an error has kept from running
 
 
 async def _value_of(awaitable: Any) -> Any:
