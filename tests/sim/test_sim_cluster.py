@@ -18,7 +18,7 @@ import pytest
 
 import asyncray
 from asyncray import sync
-from asyncray.errors import ActorDiedError, AsyncrayError, NodeDiedError, OwnerDiedError, TaskError, WorkerCrashedError
+from asyncray.errors import ActorDiedError, AsyncrayError, NodeDiedError, TaskError, WorkerCrashedError
 from asyncray.simulation.loop import HorizonReached
 from asyncray.simulation.world import SimulationFailed
 from asyncray.testing import SimCluster, simulated, sleep
@@ -115,7 +115,7 @@ async def test_tasks_actors_and_objects_work_as_on_a_real_cluster(cluster: SimCl
         keeper = Keeper.remote()
         await keeper.keep.remote([await asyncray.put("kept")])
         assert await keeper.give_back.remote() == "kept"
-        with pytest.raises(ActorDiedError, match="constructor Counter.__init__ raised"):
+        with pytest.raises(ActorDiedError, match=r"constructor Counter\.__init__ raised"):
             await Counter.remote(-1).add.remote()
 
 

@@ -92,7 +92,7 @@ class Processes(Manager):
         """Only the first report of a death counts. `reporter`: the node that knows already."""
         if process_id in self._dead:
             return
-        self._nodes.broadcast((PROCESS_DIED, process_id, cause), but=reporter)
+        self._nodes.announce((PROCESS_DIED, process_id, cause), but=reporter)
         self._forget(ProcessId(process_id), cause)
 
     def view_changed(self) -> None:
@@ -120,6 +120,8 @@ class Processes(Manager):
         if cause is not None:
             raise ProtocolError(f"process {process_id} was declared dead: {cause}")
         if role == "worker" and (cause := self._nodes.table.death_cause(node_id)) is not None:
+            # Nobody will report its end: what it asks for from now on, an actor for one, would never end either.
+            self._dead[process_id] = f"its node died: {cause}"
             raise ProtocolError(f"node {node_id} was declared dead, and its workers with it: {cause}")
         session.peer = process_id
         self.learn(process_id, node_id, role).sessions[session] = None

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from contextvars import Context
 from dataclasses import dataclass, field, replace
 from random import Random
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from asyncray.errors import AsyncrayError
 from asyncray.simulation.cluster import SimCluster
@@ -47,7 +47,8 @@ class Profile:
 
     def hastened(self, factor: float) -> Profile:
         """The same faults, `factor` times as often."""
-        return replace(self, **{kind: mean / factor for kind, mean in self.means()})
+        means: dict[str, Any] = {kind: mean / factor for kind, mean in self.means()}
+        return replace(self, **means)
 
     def means(self) -> list[tuple[str, float]]:
         """The kinds, with their means."""

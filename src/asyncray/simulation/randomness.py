@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def seeded(numbers: random.Random) -> Iterator[None]:
-    """Meanwhile the functions of `random`, `os.urandom` and what is made of it (`uuid.uuid4`) depend on `numbers` only."""
+    """Meanwhile `random`, `os.urandom` and what is made of it (`uuid.uuid4`) depend on `numbers` only."""
     state, urandom = random.getstate(), os.urandom
     random.seed(numbers.getrandbits(64))
     os.urandom = numbers.randbytes

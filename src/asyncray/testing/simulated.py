@@ -7,8 +7,8 @@ import inspect
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from asyncray.simulation.cluster import SimCluster
 from asyncray.pytest_plugin import SEEDS_ATTRIBUTE
+from asyncray.simulation.cluster import SimCluster
 
 _Test = Callable[..., Coroutine[Any, Any, None]]
 

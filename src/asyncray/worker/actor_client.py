@@ -120,6 +120,7 @@ class ActorClient:
                 raise error if error is not None else AsyncrayError("the actor was dropped")
             specification.arguments = msgpack.packb([creation.arguments, creation.references])
             lane.announced = True
+            await self._runtime.control.introduce()
             self._runtime.control.send(messages.SUBSCRIBE_ACTOR, lane.actor_id)
             stub = await self._runtime.control.stub()
             reply = await stub.create_actor(specification)
@@ -128,6 +129,8 @@ class ActorClient:
         except Exception as error:
             failure = error if isinstance(error, ActorDiedError) else ActorDiedError(str(error), cause=error)
             self._die(lane, serialization.dumps_error(failure))
+            if not lane.announced:
+                await self._rule_out(lane.actor_id, str(failure))
 
     # ---------------------------------------------------------------------- calls
 
@@ -208,7 +211,7 @@ class ActorClient:
             self._runtime.control.send(messages.ACTOR_RELEASED, actor_id)
         elif lane.registration is not None and not lane.registration.done():
             lane.registration.cancel()  # it waits for arguments that nobody needs any more
-            self._runtime.spawn(self._rule_out(actor_id), name="rule out actor")
+            self._runtime.spawn(self._rule_out(actor_id, "its last handle was dropped"), name="rule out actor")
 
     async def kill(self, actor_id: bytes, cause: str) -> None:
         """Ends the actor at once. Raises ConnectionFailed."""
@@ -225,10 +228,10 @@ class ActorClient:
             lane.ended = lane.ended or self._runtime.loop.create_future()
             await asyncio.wait((lane.ended,), timeout=_FATE_WAIT)
 
-    async def _rule_out(self, actor_id: bytes) -> None:
-        """Others may have had a handle of it for a moment, and have asked for news."""
+    async def _rule_out(self, actor_id: bytes, cause: str) -> None:
+        """An actor will never be. Others may have a handle of it, and have asked for news."""
         try:
-            await self._end(actor_id, "its last handle was dropped")
+            await self._end(actor_id, cause)
         except AsyncrayError as error:
             _log.warning("cannot tell the control plane that an actor will never be: %s", error)
 

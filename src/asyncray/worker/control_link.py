@@ -45,6 +45,10 @@ class ControlLink:
 
         return (await self._connected()).stub(ControlStub)
 
+    async def introduce(self) -> None:
+        """Returns when the control plane knows this process. Raises ConnectionFailed, AuthenticationError."""
+        await self._open_session()
+
     async def open_job(self) -> None:
         """Registers this driver's job; it lasts as long as the stream."""
         self._accepted = asyncio.get_running_loop().create_future()

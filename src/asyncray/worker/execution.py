@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 from collections import deque
 from collections.abc import Callable, Coroutine
 from queue import Empty
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from asyncray import messages, serialization
 from asyncray.messages import INLINE
@@ -26,6 +27,9 @@ from asyncray.worker.results import Results
 
 if TYPE_CHECKING:
     from asyncray.worker.runtime import Runtime
+
+_LOOKS_BEFORE_COLLECTION: Final = 5
+"""How often an exiting worker looks whether it may end, until it has the garbage collected: that takes a while."""
 
 
 class Executor:
@@ -51,6 +55,7 @@ class Executor:
         self.outputs: tuple[ForwardedOutput, ...] = ()
         """What user code prints to."""
         self._exiting = False
+        self._exit_looks = 0
         self.exit_code = 0
         self.results = Results(runtime)
         self.actor = HostedActor(runtime, self)
@@ -291,9 +296,18 @@ class Executor:
             self._finish_exit()
 
     def _finish_exit(self) -> None:
-        """Ends the worker once everything received has been answered, and nobody borrows what it owns."""
+        """Ends the worker once everything received has been answered, and nobody borrows what it owns.
+
+        The actor goes before: what it keeps may be all that keeps others from giving back what they have borrowed.
+        """
         busy = self._outstanding or self.actor.busy or len(self.arrivals) or self._deferred or self._unsent
+        if not busy and self.actor.exists:
+            self.run_on_main(self.actor.drop)
+            busy = 1
         if busy or self._runtime.ownership.lends():
+            self._exit_looks += 1
+            if self._exit_looks == _LOOKS_BEFORE_COLLECTION:
+                self.run_on_main(_collect)  # what it keeps may be kept by a cycle
             self._runtime.loop.call_later(self._runtime.config.reference_sweep_interval, self._finish_exit)
         else:
             self._runtime.request_stop()
@@ -310,3 +324,7 @@ async def _kept_from_loop(coroutine: Coroutine[Any, Any, Any]) -> tuple[Any, Bas
         return await coroutine, None
     except (SystemExit, KeyboardInterrupt, asyncio.CancelledError) as request:
         return None, request
+
+
+def _collect() -> None:
+    gc.collect()

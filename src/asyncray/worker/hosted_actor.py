@@ -40,6 +40,15 @@ class HostedActor:
         """Whether coroutine calls have not been answered."""
         return bool(self._running or self._waiting)
 
+    @property
+    def exists(self) -> bool:
+        """Whether it has been constructed, and not dropped since."""
+        return self._instance is not None
+
+    def drop(self) -> None:
+        """No call will come any more: lets go of the instance, and of all that only it keeps. On the main thread."""
+        self._instance = None
+
     def method(self, name: str) -> Any:
         """A bound method, or None. Any thread."""
         return getattr(self._instance, name, None)

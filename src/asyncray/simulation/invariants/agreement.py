@@ -119,7 +119,7 @@ def _view(control: ControlPlane, node: NodeManager) -> Iterator[str]:
             yield f"{what} is alive, and not so in its view"
         elif _nonzero(other.available) != _nonzero(record.available):
             yield f"{what} has {amounts(record.available)} free, and {amounts(other.available)} in its view"
-    for other_id, other in view.items():
+    for other_id in view:
         if control.nodes.table.get(other_id) is None:
             yield f"{where}: node {short(other_id)} is alive in its view, and no member of the cluster"
 

@@ -88,7 +88,7 @@ def leftovers(runtime: Runtime, survivors: Survivors) -> Iterator[str]:
             yield f"{what} was not welcomed"
     if runtime._inbox or runtime._turn_scheduled:
         yield f"{where}: a turn of its loop is scheduled, though everything is over"
-    for function_id in runtime.functions._unexported:
+    for function_id in runtime.functions._unexported if runtime.control.connected else ():
         yield f"{where}: function {short(function_id)} has not reached the function table"
     for name in sorted(task.get_name() for task in runtime._tasks):
         yield f"{where}: the background task {name!r} runs"

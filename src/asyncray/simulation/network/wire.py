@@ -58,8 +58,8 @@ class Wire:
         self._random = random
         self._queue: deque[tuple[float, int, Deliver, int, Any]] = deque()
         """When it arrives (inf while it is held), its size, and what it is."""
-        self._waiting: deque[tuple[Link, int, Deliver, Any]] = deque()
-        """What does not fit into the window."""
+        self._waiting: deque[tuple[Link, int, Deliver, Any]] | None = None
+        """What does not fit into the window, once anything did not: an empty deque takes 760 bytes."""
         self._timer: asyncio.TimerHandle | None = None
         self._delivering = False
         self._free_at = 0.0
@@ -88,6 +88,8 @@ class Wire:
         if self._shut:
             return
         if self._waiting or not self._has_room(size):
+            if self._waiting is None:
+                self._waiting = deque()
             self._waiting.append((link, size, deliver, payload))
             link.unsent += size
         else:
@@ -109,7 +111,7 @@ class Wire:
         """Forgets what still waits of a stream or call."""
         if link.unsent:
             link.unsent = 0
-            self._waiting = deque(entry for entry in self._waiting if entry[0] is not link)
+            self._waiting = deque(entry for entry in self._waiting or () if entry[0] is not link)
 
     def finish(self, deliver: Deliver, payload: Any = None) -> None:
         """Sends a last packet."""
@@ -119,7 +121,7 @@ class Wire:
     def shut(self) -> None:
         """Takes nothing more; what is under way arrives."""
         self._shut = True
-        self._waiting.clear()
+        self._waiting = None
 
     # ---- for the network
 

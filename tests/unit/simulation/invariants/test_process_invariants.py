@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -13,6 +14,7 @@ from asyncray.messages import INLINE, STORED
 from asyncray.simulation.invariants import ClusterState, consistency, quiescence
 from asyncray.simulation.invariants.process_tasks import exclusivity
 from asyncray.worker.actor_client import ActorLane
+from asyncray.worker.control_link import ControlLink
 from asyncray.worker.execution import Executor
 from asyncray.worker.node_link import NodeLink
 from asyncray.worker.objects import CANCELLED, Location
@@ -251,7 +253,8 @@ async def test_what_is_left_in_a_driver_is_named() -> None:
     runtime.functions._unexported[b"f" * 16] = b""
     runtime.spawn(asyncio.sleep(0), name="idle work")
     runtime.objects.observe(pipeline_of(runtime).queue[0].return_references()[0], print)
-    found = quiescence(ClusterState(None, [], [runtime]))
+    with patch.object(ControlLink, "connected", True):
+        found = quiescence(ClusterState(None, [], [runtime]))
     for sentence in (
         "driver 64646464: task 01010101 (work) is not over",
         "driver 64646464: task 04040404 (work) is not over",
