@@ -15,7 +15,7 @@ LAYERS = (
     {"platform"},
     {"store"},
     {"logs", "rpc", "session"},
-    {"config", "errors", "ids", "messages", "portable_exception", "proto", "resources", "serialization"},
+    {"bounded", "config", "errors", "ids", "messages", "portable_exception", "proto", "resources", "serialization"},
 )
 """What stands directly below the package, from what people touch down to plain data."""
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from asyncray.bounded import Remembered
 from asyncray.control.actor_lifecycle import ActorLifecycle
-from asyncray.control.bounded import Remembered
 from asyncray.control.placement import Demand
 from asyncray.ids import ActorId
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgpack
 
+from asyncray.bounded import Remembered
 from asyncray.config import Config
 from asyncray.control.actor_lifecycle import (
     DEAD,
@@ -24,7 +25,6 @@ from asyncray.control.actor_lifecycle import (
 from asyncray.control.actor_scheduler import ActorScheduler
 from asyncray.control.actor_subscriptions import ActorSubscriptions
 from asyncray.control.actor_table import ActorRecord, ActorTable
-from asyncray.control.bounded import Remembered
 from asyncray.control.jobs import Jobs
 from asyncray.control.nodes import Nodes
 from asyncray.control.placement import Demand

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from asyncray.control.bounded import Remembered
+from asyncray.bounded import Remembered
 from asyncray.control.nodes import Nodes
 from asyncray.control.processes import Processes
 from asyncray.control.session import Session

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from asyncray.control.bounded import Remembered
+from asyncray.bounded import Remembered
 from asyncray.control.placement import Demand
 from asyncray.errors import ProtocolError
 from asyncray.ids import ActorId, NodeId

@@ -7,7 +7,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from asyncray.control.bounded import Remembered
+from asyncray.bounded import Remembered
 from asyncray.control.nodes import Nodes
 from asyncray.control.session import Handler, Session
 from asyncray.errors import ProtocolError

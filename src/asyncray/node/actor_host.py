@@ -96,7 +96,7 @@ class ActorHost(Manager):
         self.report(messages.ACTOR_PLACED, actor_id, session.address if error is None else None, session.pid, error)
         if error is not None:
             self._forget(actor)
-            self._pool.end(actor.worker, graceful=False)
+            self._pool.end(actor.worker, graceful=True)  # others may have borrowed what the constructor made
 
     def _worker_died(self, worker: Worker, cause: str) -> None:
         actor = self._by_worker.get(worker.process_id)

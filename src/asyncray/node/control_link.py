@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from asyncray import messages
 from asyncray.config import Config
@@ -18,6 +18,7 @@ from asyncray.node.sessions import Session, Sessions
 from asyncray.node.store_manager import StoreManager
 from asyncray.node.worker_pool import Worker, WorkerPool
 from asyncray.platform import Platform
+from asyncray.resources import Resources
 from asyncray.rpc.network import Channel
 from asyncray.rpc.service import Manager
 from asyncray.rpc.stream import FrameStream
@@ -25,6 +26,8 @@ from asyncray.rpc.stream import FrameStream
 _log = logging.getLogger(__name__)
 
 ROUTE = "/asyncray.Control/NodeSession"
+
+_NO_LABELS: Final[dict[str, str]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,8 @@ class ControlLink(Manager):
         self._channel: Channel | None = None
         self._stream: FrameStream | None = None
         self._reported: dict[str, int] = {}
+        self._totals: dict[tuple[tuple[str, int], ...], Resources] = {}
+        """What nodes have in total, each once."""
         self._lost: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
         self._handlers: dict[int, Callable[..., None]] = {
             messages.NODE_ACCEPTED: self._on_accepted,
@@ -157,7 +162,9 @@ class ControlLink(Manager):
                 self._leases.view.pop(node_id, None)
                 self._sessions.broadcast(messages.NODE_DIED, node_id)
             elif node_id != self._identity.node_id:
-                self._leases.view[node_id] = NodeView(node_id, address, total, available, labels)
+                # Most nodes are alike: one dictionary for all that have the same is a third of the view's memory.
+                total = self._totals.setdefault(tuple(total.items()), total)
+                self._leases.view[node_id] = NodeView(node_id, address, total, available, labels or _NO_LABELS)
         self._leases.respill()
 
     def _on_process_died(self, process_id: bytes, cause: str) -> None:
@@ -166,7 +173,7 @@ class ControlLink(Manager):
     def _on_job_ended(self, job_id: bytes) -> None:
         self._leases.end_job(job_id)
         self._pool.end_job(job_id)
-        self._sessions.jobs.pop(job_id, None)
+        self._sessions.end_job(job_id)
 
     def _worker_died(self, worker: Worker, cause: str) -> None:
         self._store.owner_lost(worker.process_id)

@@ -107,6 +107,9 @@ class LeaseManager(Manager):
         worker = self._pool.workers.get(session.process_id)
         if worker is not None and worker.ending:
             return
+        if self._sessions.has_ended(job_id) and session.process_id not in self.actors:  # actors may outlive it
+            session.send(messages.LEASE_FAILED, request_id, "its job has ended")
+            return
         now = asyncio.get_running_loop().time()
         if not (spilled and self.queue.feasible(demand)):
             chosen = self._spillback.place(self._own_view(), demand, now)

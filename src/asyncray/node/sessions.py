@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from asyncray import messages
-from asyncray.errors import ProtocolError
+from asyncray.bounded import Remembered
+from asyncray.errors import ConnectionFailed, ProtocolError
 from asyncray.messages import Address
 from asyncray.rpc.service import Manager
 from asyncray.rpc.stream import FrameStream
 
 _log = logging.getLogger(__name__)
+
+_ENDED_JOBS_KEPT: Final = 10_000
+_JOB_IS_OVER: Final = "its job has ended: the control plane has lost its driver"
 
 Handler = Callable[..., None]
 
@@ -65,6 +69,8 @@ class Sessions(Manager):
         self.on_lost: list[Callable[[Session], None]] = []
         self._all: dict[Session, None] = {}
         self._arena: tuple[str, int] = ("", 0)
+        self._ended_jobs: Remembered[bytes, None] = Remembered(_ENDED_JOBS_KEPT)
+        """The latest: news of a job's end may overtake what was sent for it."""
         self.streams = {"/asyncray.Node/Session": self._accept}
 
     def welcome_with(self, arena_path: str, arena_capacity: int) -> None:
@@ -75,6 +81,18 @@ class Sessions(Manager):
         """To all processes that have registered."""
         for session in self.by_process.values():
             session.send(*message)
+
+    def end_job(self, job_id: bytes) -> None:
+        """Forgets the job. A driver that is still there has lost the control plane, and with it its job."""
+        self.jobs.pop(job_id, None)
+        self._ended_jobs[job_id] = None
+        for session in list(self.by_process.values()):
+            if session.job_id == job_id and session.role == "driver":
+                session.stream.close(ConnectionFailed(_JOB_IS_OVER))
+
+    def has_ended(self, job_id: bytes) -> bool:
+        """Whether the control plane has said so."""
+        return job_id in self._ended_jobs
 
     async def stop(self) -> None:
         for session in list(self._all):
@@ -101,6 +119,9 @@ class Sessions(Manager):
             previous.stream.close(ProtocolError("the process registered again on another stream"))
             self.closed(previous, None)
         self.by_process[session.process_id] = session
+        if job_id is not None and self.has_ended(job_id):
+            session.stream.close(ConnectionFailed(_JOB_IS_OVER))
+            return
         if job_id is not None:
             self.jobs[job_id] = job
         session.send(messages.WELCOME, self._node_id, self._node_address(), *self._arena)

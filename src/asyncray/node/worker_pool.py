@@ -118,9 +118,13 @@ class WorkerPool(Manager):
         await self._launcher.stop()
 
     def claim(self, job_id: bytes, granted: Callable[[Worker], None], *, dedicated: bool = False) -> Claim:
-        """Calls `granted` with a worker of the job, at once when one is idle. `dedicated`: for an actor."""
+        """Calls `granted` with a worker of the job, at once when one is idle.
+
+        `dedicated`: for an actor, which gets a worker that has run nothing yet. It ends with the actor, however that
+        ends, and what tasks had left there would be lost to those who borrow it.
+        """
         claim = Claim(job_id, granted, dedicated)
-        worker = self._find_idle(job_id)
+        worker = self._find_idle(claim)
         if worker is not None:
             self._take(worker, claim)
         else:
@@ -181,12 +185,12 @@ class WorkerPool(Manager):
         self.workers[process_id] = Worker(process_id, now)
         self._launcher.launch(process_id, {**self._specification, "process_id": process_id})
 
-    def _find_idle(self, job_id: bytes) -> Worker | None:
+    def _find_idle(self, claim: Claim) -> Worker | None:
         unassigned = None
         for worker in self.workers.values():
             if not worker.is_idle:
                 continue
-            if worker.job_id == job_id:
+            if worker.job_id == claim.job_id and not claim.dedicated:
                 return worker
             if worker.job_id is None:
                 unassigned = unassigned or worker
@@ -214,7 +218,7 @@ class WorkerPool(Manager):
         for claim in waiting:
             if claim.cancelled:
                 continue
-            worker = self._find_idle(claim.job_id)
+            worker = self._find_idle(claim)
             if worker is None:
                 self._claims.append(claim)
             else:

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from asyncray.bounded import Remembered
 from asyncray.store.allocator import Allocator, block_size
 
 _LOST_OWNERS_KEPT: Final = 10_000
@@ -83,7 +84,7 @@ class ObjectTable:
         """How often each client has pinned an object, whichever copies of it."""
         self._writing: dict[int, dict[bytes, None]] = {}
         """Unsealed objects by client."""
-        self._lost_owners: dict[bytes, None] = {}
+        self._lost_owners: Remembered[bytes, None] = Remembered(_LOST_OWNERS_KEPT)
 
     @property
     def used(self) -> int:
@@ -200,8 +201,6 @@ class ObjectTable:
     def owner_lost(self, owner: bytes) -> None:
         """Nobody is left to free what `owner` owned, so all of it is freed; what is sealed for it later, too."""
         self._lost_owners[owner] = None
-        if len(self._lost_owners) > _LOST_OWNERS_KEPT:
-            del self._lost_owners[next(iter(self._lost_owners))]
         for object_id in list(self._owned.get(owner, ())):
             self._unlist(object_id)
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from asyncray.control.bounded import Remembered
+from asyncray.bounded import Remembered
 
 
 def test_the_oldest_is_forgotten_first() -> None:

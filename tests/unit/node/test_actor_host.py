@@ -55,7 +55,7 @@ async def test_an_actor_whose_constructor_raises_is_reported_once_and_its_worker
     (worker,) = node.come_up()
     place(node, CPU=1)
     worker.say(messages.ACTOR_CREATED, ACTOR, b"error")
-    assert node.launches.killed == [worker.process_id]
+    assert worker.heard(messages.EXIT) == [(True,)], "others may borrow what the constructor has made"
     node.die(worker)
     assert node.reports == [(messages.ACTOR_PLACED, ACTOR, None, 1, b"error")]
     assert node.resources.available["CPU"] == UNITS

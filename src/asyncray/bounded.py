@@ -12,7 +12,7 @@ V = TypeVar("V")
 class Remembered(OrderedDict[K, V], Generic[K, V]):
     """A dictionary of at most `limit` entries: a new one drives out the oldest.
 
-    The control plane answers late questions about what has ended from these, and stays bounded.
+    Daemons answer late questions about what has ended from these, and stay bounded.
     """
 
     def __init__(self, limit: int) -> None:
