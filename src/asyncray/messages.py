@@ -83,9 +83,10 @@ VIEW: Final = 73  # [[node_id, address, total, available, labels, alive], ...]: 
 PLACE_ACTOR: Final = 74  # actor_id, job_id, job, resources, placement, CREATE_ACTOR's fields
 ACTOR_PLACED: Final = 75  # actor_id, worker address, pid, error (value) or None
 STOP_ACTOR: Final = 76  # actor_id, graceful
-PROCESS_DIED: Final = 77  # process_id, cause: node -> control, and control -> nodes
+PROCESS_DIED: Final = 77  # process_id, cause: node -> control, and control -> the nodes that hold what it owned
 JOB_ENDED: Final = 78  # job_id
 ACTOR_DIED: Final = 79  # actor_id, cause text
+OWNER_HELD: Final = 80  # process_id, its node_id or b"": the store holds objects of a process of another node
 
 # ---- states of a value (VALUE.state, an entry of RESULT.returns)
 INLINE: Final = 1  # the value itself
@@ -162,5 +163,6 @@ SHAPES: Final[dict[int, frozenset[tuple[type, ...]]]] = dict(
         _shapes(PROCESS_DIED, bytes, str),
         _shapes(JOB_ENDED, bytes),
         _shapes(ACTOR_DIED, bytes, str),
+        _shapes(OWNER_HELD, bytes, bytes),
     )
 )

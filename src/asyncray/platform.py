@@ -16,6 +16,7 @@ from typing import Any, NoReturn, Protocol, TypeVar
 
 from asyncray.rpc.network import Network
 from asyncray.store.arena import Arena, SharedMemory
+from asyncray.store.disk import Disk, LocalDisk
 
 _T = TypeVar("_T")
 
@@ -141,6 +142,8 @@ class Platform:
     network: Network
     threads: Threads = field(default_factory=OsThreads)
     arenas: Arenas = Arena
+    disk: Disk = field(default_factory=LocalDisk)
+    """The files of the machine."""
     entropy: Callable[[int], bytes] = os.urandom
     """`entropy(n)`: n random bytes, for ids."""
     clock: Callable[[], float] = time.perf_counter

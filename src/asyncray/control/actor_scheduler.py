@@ -55,7 +55,7 @@ class ActorScheduler(Manager):
         while True:
             await self._due.wait()
             self._due.clear()
-            for actor_id, node_id, demand in self._queue.drain(lambda wanted: choose_node(table, wanted)):
+            for actor_id, node_id, demand in self._queue.drain(lambda wanted: choose_node(table.ranking, wanted)):
                 table.reserve(node_id, actor_id, demand)
                 self.place(actor_id, node_id)
             self._watch_hopeless()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from asyncray.bounded import Remembered
+from asyncray.control.node_ranking import NodeRanking
 from asyncray.control.placement import Demand
 from asyncray.errors import ProtocolError
 from asyncray.ids import ActorId, NodeId
@@ -50,6 +51,8 @@ class NodeTable:
     """Who is a member, what each has, and what the others have not been told yet."""
 
     def __init__(self) -> None:
+        self.ranking: NodeRanking[NodeRecord] = NodeRanking()
+        """The living, as placement prefers them."""
         self._alive: dict[bytes, NodeRecord] = {}
         self._order: list[NodeId] = []
         self._dead: Remembered[bytes, NodeRecord] = Remembered(DEAD_NODES_KEPT)
@@ -84,6 +87,7 @@ class NodeTable:
             raise ProtocolError(f"node {record.node_id} was declared dead ({dead.death_cause}): start a new one")
         self._alive[record.node_id] = record
         insort(self._order, record.node_id)
+        self.ranking.changed(record)
         self._changed[record.node_id] = record
 
     def leave(self, node_id: bytes, cause: str) -> NodeRecord | None:
@@ -92,6 +96,7 @@ class NodeTable:
         if record is None:
             return None
         self._order.remove(record.node_id)
+        self.ranking.remove(record)
         record.alive = False
         record.death_cause = cause
         record.available = {}
@@ -115,6 +120,8 @@ class NodeTable:
         record.pressure.clear()
         if changed:
             self._changed[record.node_id] = record
+        if news:
+            self.ranking.changed(record)
         return news
 
     def reserve(self, node_id: bytes, actor_id: ActorId, demand: Demand) -> None:
@@ -123,6 +130,7 @@ class NodeTable:
         record.reserved[actor_id] = demand
         give(record.promised, demand.resources)
         give(record.pressure, demand.peak)
+        self.ranking.changed(record)
 
     def arrived(self, node_id: bytes, actor_id: ActorId) -> None:
         """The actor runs: what it took only in order to be placed is free again."""
@@ -137,6 +145,7 @@ class NodeTable:
         if record is not None and demand is not None:
             take(record.promised, demand.resources)
             take(record.pressure, demand.peak)
+            self.ranking.changed(record)
         return demand
 
     def take_changes(self) -> list[NodeRecord]:

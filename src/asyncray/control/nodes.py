@@ -50,8 +50,6 @@ class Nodes(Manager):
         """A number for each member, which decides when it is told what."""
         self._joins = itertools.count()
         self._view_changed = asyncio.Event()
-        self._news: list[tuple[Message, NodeId | None]] = []
-        self._news_came = asyncio.Event()
         self._joined = asyncio.Event()
         self._serving = True
 
@@ -64,25 +62,14 @@ class Nodes(Manager):
         if session is not None:
             session.send(message)
 
-    def broadcast(self, message: Message, *, but: NodeId | None = None) -> None:
-        for node_id, session in tuple(self._sessions.items()):
-            if node_id != but:
-                session.send(message)
-
-    def announce(self, message: Message, *, but: NodeId | None = None) -> None:
-        """As `broadcast`, within `resource_report_interval`.
-
-        For what happens thousands of times a second in a large cluster: a frame to each node for each of them would
-        be most of what the control plane sends.
-        """
-        self._news.append((message, but))
-        self._news_came.set()
+    def broadcast(self, message: Message) -> None:
+        for session in tuple(self._sessions.values()):
+            session.send(message)
 
     async def run(self) -> None:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._tell_changes())
-                tasks.create_task(self._tell_news())
                 tasks.create_task(self._find_silent())
         finally:
             # From here on sessions end because the control plane does: that says nothing about the nodes.
@@ -150,15 +137,6 @@ class Nodes(Manager):
                 for node_id, number in tuple(self._numbers.items()):
                     if entries := portions[number % len(portions)]:
                         self.send(node_id, (VIEW, entries))
-            await asyncio.sleep(self._config.resource_report_interval)
-
-    async def _tell_news(self) -> None:
-        while True:
-            await self._news_came.wait()
-            self._news_came.clear()
-            news, self._news = self._news, []
-            for message, but in news:
-                self.broadcast(message, but=but)
             await asyncio.sleep(self._config.resource_report_interval)
 
     async def _find_silent(self) -> None:

@@ -58,19 +58,12 @@ class Candidate(Protocol):
         """What actors on their way there take at their peak; at least `promised`."""
 
 
-def choose_node(nodes: Iterable[Candidate], demand: Demand) -> NodeId | None:
-    """The node for one more actor, or None while none can take it. `nodes` come in the order of their ids."""
-    best: NodeId | None = None
-    least = float("inf")
-    for node in nodes:
-        if not fits(demand.peak, node.total) or not _holds(node, demand.resources):
-            continue
-        used = critical_utilisation(node)
-        if used < PACK_BELOW:
+def choose_node(ranking: Iterable[Candidate], demand: Demand) -> NodeId | None:
+    """The node for one more actor, or None while none can take it: the first of a `NodeRanking` that can."""
+    for node in ranking:
+        if fits(demand.peak, node.total) and _holds(node, demand.resources):
             return node.node_id
-        if used < least:
-            best, least = node.node_id, used
-    return best
+    return None
 
 
 def critical_utilisation(node: Candidate) -> float:

@@ -12,7 +12,7 @@ from asyncray.control.nodes import Nodes
 from asyncray.control.session import Handler, Session
 from asyncray.errors import ProtocolError
 from asyncray.ids import NodeId, ProcessId
-from asyncray.messages import HELLO, PROCESS_DIED, Message
+from asyncray.messages import HELLO, OWNER_HELD, PROCESS_DIED, Message
 from asyncray.rpc.service import Manager
 from asyncray.rpc.stream import FrameStream, Receiver
 
@@ -43,7 +43,9 @@ class ProcessRecord:
 
 
 class Processes(Manager):
-    """Accepts process sessions, and spreads the news of a death: once, to all nodes and to `watchers`.
+    """Accepts process sessions, and spreads the news of a death: once, to `watchers` and to those whom it concerns.
+
+    That are the nodes whose stores hold what the process owned. To tell all would be deaths times nodes.
 
     A worker dies when its node says so, or with its node. A driver is nobody's child: the end of the
     session that carries its job is its death (`jobs.py`).
@@ -56,8 +58,10 @@ class Processes(Manager):
         self._nodes = nodes
         self._living: dict[bytes, ProcessRecord] = {}
         self._dead: Remembered[bytes, str] = Remembered(DEAD_PROCESSES_KEPT)
+        self._holders: dict[bytes, dict[NodeId, None]] = {}
+        """The nodes that hold objects of other nodes' processes, by these."""
         self._serving = True
-        nodes.handlers[PROCESS_DIED] = self._reported_dead
+        nodes.handlers |= {PROCESS_DIED: self._reported_dead, OWNER_HELD: self._held}
         nodes.watchers.append(self)
 
     def accept(self, stream: FrameStream) -> Receiver:
@@ -92,14 +96,15 @@ class Processes(Manager):
         """Only the first report of a death counts. `reporter`: the node that knows already."""
         if process_id in self._dead:
             return
-        self._nodes.announce((PROCESS_DIED, process_id, cause), but=reporter)
-        self._forget(ProcessId(process_id), cause)
+        self._forget(ProcessId(process_id), cause, reporter)
 
     def view_changed(self) -> None:
         pass
 
     def node_lost(self, node_id: NodeId, cause: str) -> None:
-        """Everyone learns from the view that the node is dead: its workers are not announced one by one."""
+        """Its workers are dead, and it holds nothing any more."""
+        for holders in self._holders.values():
+            holders.pop(node_id, None)
         lost = [record for record in self._living.values() if record.node_id == node_id and record.role == "worker"]
         for record in lost:
             self._forget(record.process_id, f"its node died: {cause}")
@@ -121,17 +126,32 @@ class Processes(Manager):
             raise ProtocolError(f"process {process_id} was declared dead: {cause}")
         if role == "worker" and (cause := self._nodes.table.death_cause(node_id)) is not None:
             # Nobody will report its end: what it asks for from now on, an actor for one, would never end either.
-            self._dead[process_id] = f"its node died: {cause}"
+            self.died(process_id, f"its node died: {cause}")
             raise ProtocolError(f"node {node_id} was declared dead, and its workers with it: {cause}")
         session.peer = process_id
         self.learn(process_id, node_id, role).sessions[session] = None
 
     def _reported_dead(self, session: Session, message: list[Any]) -> None:
         _, process_id, cause = message
-        if len(process_id) != ProcessId.LENGTH:
-            raise ProtocolError(f"a process id has {ProcessId.LENGTH} bytes, got {len(process_id)}")
+        _check_length("process", process_id, ProcessId.LENGTH)
         assert session.peer is not None
         self.died(process_id, cause, reporter=NodeId(session.peer))
+
+    def _held(self, session: Session, message: list[Any]) -> None:
+        """A node wants to know when the process dies, of which the control plane may never have heard."""
+        _, process_id, home = message
+        _check_length("process", process_id, ProcessId.LENGTH)
+        assert session.peer is not None
+        if home:
+            _check_length("node", home, NodeId.LENGTH)
+            if (cause := self._nodes.table.death_cause(home)) is not None:
+                self.died(process_id, f"its node died: {cause}")
+            elif process_id not in self._dead and self._nodes.table.get(home) is not None:
+                self.learn(process_id, home, "worker")
+        if (cause := self._dead.get(process_id)) is not None:
+            session.send((PROCESS_DIED, process_id, cause))
+        else:
+            self._holders.setdefault(process_id, {})[NodeId(session.peer)] = None
 
     def _closed(self, session: Session, error: Exception | None) -> None:
         if session.peer is None or not self._serving:
@@ -142,14 +162,22 @@ class Processes(Manager):
         for watcher in self.watchers:
             watcher.session_closed(session)
 
-    def _forget(self, process_id: ProcessId, cause: str) -> None:
+    def _forget(self, process_id: ProcessId, cause: str, reporter: NodeId | None = None) -> None:
         self._dead[process_id] = cause
+        for node_id in self._holders.pop(process_id, ()):
+            if node_id != reporter:
+                self._nodes.send(node_id, (PROCESS_DIED, process_id, cause))
         record = self._living.pop(process_id, None)
         if record is not None:
             for session in tuple(record.sessions):
                 session.close()
         for watcher in self.watchers:
             watcher.process_died(process_id, cause)
+
+
+def _check_length(whose: str, id: bytes, length: int) -> None:
+    if len(id) != length:
+        raise ProtocolError(f"a {whose} id has {length} bytes, got {len(id)}")
 
 
 def read_address(address: list[Any]) -> tuple[ProcessId, NodeId]:

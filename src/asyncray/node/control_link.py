@@ -85,6 +85,7 @@ class ControlLink(Manager):
             messages.JOB_ENDED: self._on_job_ended,
         }
         actors.report = self._send
+        store.on_first_held = self._first_held
         pool.on_death.append(self._worker_died)
         sessions.on_lost.append(self._session_lost)
 
@@ -166,6 +167,16 @@ class ControlLink(Manager):
                 total = self._totals.setdefault(tuple(total.items()), total)
                 self._leases.view[node_id] = NodeView(node_id, address, total, available, labels or _NO_LABELS)
         self._leases.respill()
+
+    def _first_held(self, owner: bytes) -> None:
+        """How its own processes end the node sees itself; of others only the control plane can tell."""
+        session = self._sessions.by_process.get(owner)
+        at_home = session is not None and session.address[1] == self._identity.node_id
+        if owner in self._pool.workers or at_home:
+            return
+        # With a worker's node known, its death is that of the worker, too. A driver can outlive its node.
+        home = session.address[1] if session is not None and session.role == "worker" else b""
+        self._send(messages.OWNER_HELD, owner, home)
 
     def _on_process_died(self, process_id: bytes, cause: str) -> None:
         self._store.owner_lost(process_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Callable
 
 from asyncray import messages
 from asyncray.node.sessions import Session, Sessions
@@ -27,6 +28,10 @@ class StoreManager(Manager):
         self._numbers = itertools.count(1)
         self._waiting: dict[bytes, list[tuple[Session, int]]] = {}
         """Pins asked for before the object was sealed."""
+        self.on_first_held: Callable[[bytes], None] = lambda owner: None
+        """Called with the process id of each owner, once for as long as that lives."""
+        self._owners: dict[bytes, None] = {}
+        """Of whom something was held."""
         sessions.handlers |= {
             messages.CREATE: self._on_create,
             messages.SEAL: self._on_seal,
@@ -57,6 +62,7 @@ class StoreManager(Manager):
 
     def owner_lost(self, process_id: bytes) -> None:
         """Nobody can free what it owned: it goes."""
+        self._owners.pop(process_id, None)
         self.table.owner_lost(process_id)
 
     def _on_create(self, session: Session, request_id: int, object_id: bytes, size: int) -> None:
@@ -77,6 +83,9 @@ class StoreManager(Manager):
 
     def _on_seal(self, session: Session, object_id: bytes, owner: bytes) -> None:
         self.table.seal(self._client(session), object_id, owner)
+        if owner not in self._owners and self.table.holds_for(owner):
+            self._owners[owner] = None
+            self.on_first_held(owner)
         self._answer_waiting(object_id)
 
     def _on_abort(self, session: Session, object_id: bytes) -> None:

@@ -78,6 +78,8 @@ class SimCluster:
         self.world = World(seed, config, conditions or Conditions(), horizon=horizon)
         self.nodes: list[SimNode] = []
         """The living ones."""
+        self._homes: dict[Process, SimNode] = {}
+        """The same, by the processes of their node managers."""
         self.control: ControlPlane | None = None
         self.runtimes: dict[Process, Runtime] = {}
         """Of all living drivers and workers."""
@@ -147,6 +149,7 @@ class SimCluster:
         amounts = {"CPU": num_cpus, "GPU": num_gpus, "object_store_memory": object_store_memory, **(resources or {})}
         node = process.call(self._new_node, process, to_units(amounts), dict(labels or {}))
         self.nodes.append(node)
+        self._homes[process] = node
         process.on_death(lambda cause: self._node_died(node))
         await self._serve(process, node.manager, lambda: node.manager.control.registered)
         return node
@@ -168,6 +171,7 @@ class SimCluster:
         for process in self.world.processes:
             if process.host == node.host:
                 process.kill("its machine lost power")
+        self.world.disk(node.host).power_lost()
 
     def kill_worker(self, worker: Process) -> None:
         worker.kill("killed by SIGKILL")
@@ -254,7 +258,7 @@ class SimCluster:
     # -------------------------------------------------------------- for the launcher
 
     def start_worker(self, node: Process, process_id: bytes, specification: dict[str, Any]) -> Process:
-        home = next(home for home in self.nodes if home.process is node)
+        home = self._homes[node]
         home.started += 1
         process = self.world.process(f"worker {node.name.split()[1]}.{home.started}", node.host)
         home.workers[process_id] = process
@@ -354,6 +358,7 @@ class SimCluster:
 
     def _node_died(self, node: SimNode) -> None:
         self.nodes.remove(node)
+        del self._homes[node.process]
 
     def _worker_died(self, home: SimNode, process: Process, process_id: bytes) -> None:
         home.workers.pop(process_id, None)

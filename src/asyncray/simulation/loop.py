@@ -20,6 +20,9 @@ _T = TypeVar("_T")
 _COLLECT_EVERY: Final = 50_000
 """Callbacks between two runs of the garbage collector, which else runs when it likes: what it finds has finalisers,
 and when those run must not differ from one run of a seed to the next."""
+_FIRST_FULL_COLLECTION: Final = 1_000_000
+"""Callbacks until everything is looked at, what has survived a collection too; again whenever they have doubled: what
+that costs grows with the heap, which grows with them."""
 _LIVELOCK: Final = 2_000_000
 """Callbacks at one and the same virtual time that nobody needs."""
 _CANCELLED_SHARE: Final = 0.5
@@ -59,6 +62,7 @@ class VirtualLoop(base_events.BaseEventLoop):
         self._timers = 0
         self._cancelled_timers = 0
         self._collect_at = _COLLECT_EVERY
+        self._collect_fully_at = _FIRST_FULL_COLLECTION
         self._jumped_at = 0
         """`callbacks` when time last passed."""
         self._collecting = False
@@ -135,9 +139,16 @@ class VirtualLoop(base_events.BaseEventLoop):
                 handle._run()
         self.callbacks += count
         if self.callbacks >= self._collect_at:
-            self._collect_at = self.callbacks + _COLLECT_EVERY
-            if self._collecting:
-                gc.collect(1)
+            self._collect_garbage()
+
+    def _collect_garbage(self) -> None:
+        self._collect_at = self.callbacks + _COLLECT_EVERY
+        generation = 1
+        if self.callbacks >= self._collect_fully_at:
+            self._collect_fully_at = 2 * self.callbacks
+            generation = 2
+        if self._collecting:
+            gc.collect(generation)
 
     def _jump(self) -> None:
         """Nothing is ready: to the time of the next timer."""
@@ -231,5 +242,5 @@ def _new_task(
     task: asyncio.Task[_T] = asyncio.Task(coroutine, loop=loop, context=context)
     process = current_process.get() if context is None else context.get(current_process)
     if process is not None:
-        process.tasks.add(task)
+        process.adopt(task)
     return task

@@ -66,6 +66,13 @@ class Process:
     def alive(self) -> bool:
         return self.runs or self.frozen
 
+    def adopt(self, task: asyncio.Task[Any]) -> None:
+        """A task that was made in its context, perhaps by the callback in which it has just ended itself."""
+        if self.alive:
+            self.tasks.add(task)
+        else:
+            self.remains.append(task)
+
     def call(self, function: Callable[..., _T], *args: Any) -> _T:
         """Calls a function as this process would. Not from within the process itself."""
         return self.context.run(function, *args)

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+
+class Entropy:
+    """Random bytes that depend on a seed only, at 100 bytes for each source: a `random.Random` takes 2,600."""
+
+    __slots__ = ("_drawn", "_seed")
+
+    def __init__(self, seed: str) -> None:
+        self._seed = seed
+        self._drawn = 0
+
+    def __call__(self, size: int) -> bytes:
+        self._drawn += 1
+        return hashlib.shake_128(f"{self._seed}/{self._drawn}".encode()).digest(size)
 
 
 @contextmanager

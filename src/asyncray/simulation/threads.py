@@ -9,7 +9,7 @@ import queue
 from asyncio import events
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from greenlet import getcurrent, greenlet
 
@@ -17,6 +17,9 @@ from asyncray.simulation.loop import VirtualLoop
 from asyncray.simulation.process import Process
 
 _T = TypeVar("_T")
+
+_UNWINDINGS: Final = 100
+"""How often a stack may catch what is to unwind it, and go on."""
 
 
 class Stack(greenlet):
@@ -102,8 +105,11 @@ class GreenThreads:
         """At the end of the simulation: unwinds the stacks of a dead process, where that can do no harm."""
         stacks, self._stacks = self._stacks, {}
         for stack in stacks.values():
-            with contextlib.suppress(BaseException):
-                stack.throw()
+            for _ in range(_UNWINDINGS):
+                if stack.dead:
+                    break
+                with contextlib.suppress(BaseException):
+                    stack.throw()
 
 
 def current_stack(purpose: str) -> Stack:

@@ -13,12 +13,13 @@ from greenlet import getcurrent
 from asyncray.config import Config
 from asyncray.errors import AsyncrayError
 from asyncray.platform import Platform
+from asyncray.simulation.disk import SimulatedDisk
 from asyncray.simulation.forbidden import forbidden
 from asyncray.simulation.loop import VirtualLoop
 from asyncray.simulation.memory import SimulatedArenas
 from asyncray.simulation.network import Conditions, SimulatedNetwork
 from asyncray.simulation.process import Process
-from asyncray.simulation.randomness import seeded
+from asyncray.simulation.randomness import Entropy, seeded
 from asyncray.simulation.threads import GreenThreads, Stack
 from asyncray.simulation.transcript import Transcript
 
@@ -51,6 +52,7 @@ class World:
         self.failures: list[str] = []
         """Exceptions that nobody handled."""
         self._arenas: dict[str, SimulatedArenas] = {}
+        self._disks: dict[str, SimulatedDisk] = {}
         self.loop.set_exception_handler(self._unhandled)
 
     def random(self, purpose: str) -> random.Random:
@@ -89,6 +91,12 @@ class World:
         self.processes.append(process)
         return process
 
+    def disk(self, host: str) -> SimulatedDisk:
+        """That of a machine, which may fail, or be small."""
+        if host not in self._disks:
+            self._disks[host] = SimulatedDisk(self.random(f"disk of {host}"))
+        return self._disks[host]
+
     def platform(self, process: Process) -> Platform:
         """How the process reaches the world."""
         assert process.threads is not None
@@ -96,7 +104,8 @@ class World:
             network=self.network.endpoint(process, _TOKEN),
             threads=process.threads,
             arenas=self._arenas.setdefault(process.host, SimulatedArenas()),
-            entropy=self.random(process.name).randbytes,
+            disk=self.disk(process.host),
+            entropy=Entropy(f"{self.seed}/{process.name}"),
             clock=self.loop.time,
             pid=process.pid,
             environment={},

@@ -137,6 +137,10 @@ class ObjectTable:
         self._owned.setdefault(owner, {})[object_id] = None
         return True
 
+    def holds_for(self, owner: bytes) -> bool:
+        """Whether sealed objects of that owner are here."""
+        return owner in self._owned
+
     def abort(self, client: int, object_id: bytes) -> bool:
         """The block will not be sealed. False when `client` was not writing this object."""
         block = self._take_unsealed(client, object_id)

@@ -106,31 +106,38 @@ class ActorClient:
         return lane
 
     async def _register(self, lane: ActorLane, specification: ActorSpec, creation: PendingTask) -> None:
-        ready = self._runtime.loop.create_future()
         try:
-            await asyncio.shield(self._runtime.functions.exported(specification.class_id))
-            self._runtime.submitter.dependencies.when_ready(creation, ready.set_result)
-            lane_failed = self._runtime.loop.create_future()
-            self._runtime.objects.observe(
-                lane.lifetime, lambda _: None if lane_failed.done() else lane_failed.set_result(None)
-            )
-            await asyncio.wait((ready, lane_failed), return_when=asyncio.FIRST_COMPLETED)
-            if not ready.done():  # an argument failed, and the constructor with it
-                error = self._runtime.objects.load_exception(lane.lifetime)
-                raise error if error is not None else AsyncrayError("the actor was dropped")
-            specification.arguments = msgpack.packb([creation.arguments, creation.references])
-            lane.announced = True
-            await self._runtime.control.introduce()
-            self._runtime.control.send(messages.SUBSCRIBE_ACTOR, lane.actor_id)
-            stub = await self._runtime.control.stub()
-            reply = await stub.create_actor(specification)
-            if not reply.created:
-                raise ActorDiedError(reply.error)
+            await self._announce(lane, specification, creation)
+            return
         except Exception as error:
             failure = error if isinstance(error, ActorDiedError) else ActorDiedError(str(error), cause=error)
-            self._die(lane, serialization.dumps_error(failure))
-            if not lane.announced:
-                await self._rule_out(lane.actor_id, str(failure))
+            value, cause = serialization.dumps_error(failure), str(failure)
+            del failure  # its traceback refers to this frame
+        self._die(lane, value)
+        if not lane.announced:
+            await self._rule_out(lane.actor_id, cause)
+
+    async def _announce(self, lane: ActorLane, specification: ActorSpec, creation: PendingTask) -> None:
+        """Makes the actor known to the control plane, once its arguments exist. Raises what hinders that."""
+        ready = self._runtime.loop.create_future()
+        await asyncio.shield(self._runtime.functions.exported(specification.class_id))
+        self._runtime.submitter.dependencies.when_ready(creation, ready.set_result)
+        lane_failed = self._runtime.loop.create_future()
+        self._runtime.objects.observe(
+            lane.lifetime, lambda _: None if lane_failed.done() else lane_failed.set_result(None)
+        )
+        await asyncio.wait((ready, lane_failed), return_when=asyncio.FIRST_COMPLETED)
+        if not ready.done():  # an argument failed, and the constructor with it
+            error = self._runtime.objects.load_exception(lane.lifetime)
+            raise error if error is not None else AsyncrayError("the actor was dropped")
+        specification.arguments = msgpack.packb([creation.arguments, creation.references])
+        lane.announced = True
+        await self._runtime.control.introduce()
+        self._runtime.control.send(messages.SUBSCRIBE_ACTOR, lane.actor_id)
+        stub = await self._runtime.control.stub()
+        reply = await stub.create_actor(specification)
+        if not reply.created:
+            raise ActorDiedError(reply.error)
 
     # ---------------------------------------------------------------------- calls
 
@@ -203,8 +210,11 @@ class ActorClient:
     def forget(self, lifetime: Reference) -> None:
         """The last reference of this process (owner: of all) to an actor's handle is gone."""
         actor_id = lifetime.id[:16]
-        lane = self.lanes.pop(actor_id, None)
-        if lane is None or lifetime.owner is not None:
+        lane = self.lanes.get(actor_id)
+        if lane is None or lane.lifetime is not lifetime:  # of an owner that is lost there may be several records
+            return
+        del self.lanes[actor_id]
+        if lifetime.owner is not None:
             return
         self._created(lane)
         if lane.announced:
@@ -212,6 +222,14 @@ class ActorClient:
         elif lane.registration is not None and not lane.registration.done():
             lane.registration.cancel()  # it waits for arguments that nobody needs any more
             self._runtime.spawn(self._rule_out(actor_id, "its last handle was dropped"), name="rule out actor")
+
+    def owner_died(self, lifetime: Reference) -> None:
+        """An actor ends with its owner; one that is not there yet never will be, and perhaps nobody has heard of it."""
+        lane = self.lanes.get(lifetime.id[:16])
+        if lane is not None and lane.lifetime is lifetime and lane.state == "PENDING":
+            cause = "its owner died before it was there"
+            self._die(lane, serialization.dumps_error(ActorDiedError(f"the actor died: {cause}")))
+            self._runtime.spawn(self._rule_out(lane.actor_id, cause), name="rule out actor")
 
     async def kill(self, actor_id: bytes, cause: str) -> None:
         """Ends the actor at once. Raises ConnectionFailed."""
@@ -247,9 +265,14 @@ class ActorClient:
             return
         if state == "DEAD":
             self._die(lane, error)
+        elif state == "PENDING" and lane.lifetime.owner is not None and lane.lifetime.state == messages.ERROR:
+            self.owner_died(lane.lifetime)
         elif state == "ALIVE" and address is not None and lane.state != "DEAD":
             lane.state = state
-            lane.link = self._runtime.peers.link(address)
+            link = self._runtime.peers.link(address)
+            if lane.link is not link:
+                self._strand(lane)
+                lane.link = link
             self._created(lane)
             if lane.lifetime.owner is None and lane.lifetime.state == 0:
                 self._runtime.objects.resolve(lane.lifetime, INLINE, serialization.dumps(None))
@@ -273,6 +296,16 @@ class ActorClient:
         for task in pending:
             self._fail(lane, task)
         if pending:
+            self.rest(lane)
+
+    def _strand(self, lane: ActorLane) -> None:
+        """The actor is reached anew: calls that were sent on the stream that was lost have no answer to wait for."""
+        stranded, lane.in_flight = lane.in_flight, {}
+        error = ActorUnavailableError("the connection with the actor was lost: whether the call has run is not known")
+        for task in stranded.values():
+            self._runtime.submitter.in_flight.pop(task.id, None)
+            self._runtime.submitter.fail(task, error)
+        if stranded and not lane.queue:
             self.rest(lane)
 
     def _created(self, lane: ActorLane) -> None:

@@ -96,12 +96,21 @@ class ControlLink:
             self._channel = self._runtime.spawn(
                 self._runtime.platform.network.connect(self.target), name="dial control plane"
             )
-        return await asyncio.shield(self._channel)
+        try:
+            return await asyncio.shield(self._channel)
+        finally:
+            # A failure must not be kept: its traceback refers to the frames of whoever has awaited it.
+            if self._channel is not None and _has_failed(self._channel):
+                self._channel = None
 
     async def _open_session(self) -> FrameStream:
         if self._session is None or _has_ended(self._session):
             self._session = self._runtime.spawn(self._open(), name="control session")
-        return await asyncio.shield(self._session)
+        try:
+            return await asyncio.shield(self._session)
+        finally:
+            if self._session is not None and _has_failed(self._session):
+                self._session = None
 
     async def _open(self) -> FrameStream:
         channel = await self._connected()
@@ -121,6 +130,10 @@ class ControlLink:
             self._accepted.set_result(None)
 
 
+def _has_failed(dial: asyncio.Task[Channel] | asyncio.Task[FrameStream]) -> bool:
+    return dial.done() and (dial.cancelled() or dial.exception() is not None)
+
+
 def _has_ended(dial: asyncio.Task[Channel] | asyncio.Task[FrameStream]) -> bool:
     """Whether it has failed, or what it opened is closed: to be dialled again."""
-    return dial.done() and (dial.cancelled() or dial.exception() is not None or dial.result().closed)
+    return _has_failed(dial) or (dial.done() and dial.result().closed)

@@ -323,6 +323,8 @@ class Runtime:
 
     def _owner_died(self, effect: OwnerDied) -> None:
         self.objects.owner_died(effect.reference)
+        if self.actors.lanes:
+            self.actors.owner_died(effect.reference)
 
     def _gone(self, effect: Gone) -> None:
         if effect.reference.state == 0:

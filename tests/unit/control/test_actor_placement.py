@@ -3,6 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asyncray.control.node_ranking import NodeRanking
 from asyncray.control.node_table import NodeRecord
 from asyncray.control.placement import Demand, choose_node, critical_utilisation, describe_shortage, is_feasible
 from asyncray.ids import NodeId
@@ -22,49 +23,56 @@ def to_units_with_zeros(amounts: dict[str, float]) -> Resources:
     return {name: to_units({name: amount}).get(name, 0) for name, amount in amounts.items()}
 
 
+def chosen_of(nodes: list[NodeRecord], demand: Demand) -> NodeId | None:
+    ranking: NodeRanking[NodeRecord] = NodeRanking()
+    for each in nodes:
+        ranking.changed(each)
+    return choose_node(ranking, demand)
+
+
 def test_the_first_node_below_half_is_packed() -> None:
     nodes = [node(1, {"CPU": 4}, CPU=1), node(2, {"CPU": 4}, CPU=3), node(3, {"CPU": 4})]
-    assert choose_node(nodes, DEFAULT) == nodes[1].node_id
+    assert chosen_of(nodes, DEFAULT) == nodes[1].node_id
 
 
 def test_past_half_the_least_utilised_node_is_taken() -> None:
     nodes = [node(1, {"CPU": 4}, CPU=0), node(2, {"CPU": 4}, CPU=2), node(3, {"CPU": 4}, CPU=1)]
-    assert choose_node(nodes, DEFAULT) == nodes[1].node_id
+    assert chosen_of(nodes, DEFAULT) == nodes[1].node_id
 
 
 def test_the_most_used_resource_counts() -> None:
     nodes = [node(1, {"CPU": 8, "GPU": 1}, GPU=0), node(2, {"CPU": 8}, CPU=5)]
-    assert choose_node(nodes, DEFAULT) == nodes[1].node_id
+    assert chosen_of(nodes, DEFAULT) == nodes[1].node_id
 
 
 def test_an_actor_that_holds_nothing_goes_to_a_busy_node_too() -> None:
-    assert choose_node([node(1, {"CPU": 2}, CPU=0)], DEFAULT) is not None
+    assert chosen_of([node(1, {"CPU": 2}, CPU=0)], DEFAULT) is not None
 
 
 def test_an_actor_that_holds_nothing_needs_a_node_that_has_its_placement_in_total() -> None:
-    assert choose_node([node(1, {"memory": 100})], DEFAULT) is None
+    assert chosen_of([node(1, {"memory": 100})], DEFAULT) is None
 
 
 def test_an_actor_waits_for_what_it_holds() -> None:
     demand = Demand(to_units({"CPU": 1, "GPU": 1}), to_units({"GPU": 1}))
-    assert choose_node([node(1, {"CPU": 2, "GPU": 1}, GPU=0)], demand) is None
-    assert choose_node([node(1, {"CPU": 2, "GPU": 1})], demand) is not None
+    assert chosen_of([node(1, {"CPU": 2, "GPU": 1}, GPU=0)], demand) is None
+    assert chosen_of([node(1, {"CPU": 2, "GPU": 1})], demand) is not None
 
 
 def test_what_is_promised_to_actors_on_their_way_is_taken() -> None:
     only = node(1, {"CPU": 2})
     demand = Demand(to_units({"CPU": 1}), to_units({"CPU": 1}))
     for _ in range(2):
-        assert choose_node([only], demand) is not None
+        assert chosen_of([only], demand) is not None
         give(only.promised, demand.resources)
-    assert choose_node([only], demand) is None
+    assert chosen_of([only], demand) is None
 
 
 def test_a_burst_of_default_actors_spreads_by_what_they_take_to_be_placed() -> None:
     nodes = [node(1, {"CPU": 2}), node(2, {"CPU": 2})]
     chosen = []
     for _ in range(4):
-        node_id = choose_node(nodes, DEFAULT)
+        node_id = chosen_of(nodes, DEFAULT)
         chosen.append(node_id)
         give(next(each for each in nodes if each.node_id == node_id).pressure, DEFAULT.peak)
     assert sorted(chosen) == sorted([nodes[0].node_id, nodes[1].node_id] * 2)
@@ -113,7 +121,7 @@ def test_the_choice_can_take_the_actor_and_none_is_better(
         if all(each.total.get(name, 0) >= amount for name, amount in demand.peak.items())
         and all(each.available.get(name, 0) >= amount for name, amount in resources.items())
     ]
-    node_id = choose_node(nodes, demand)
+    node_id = chosen_of(nodes, demand)
     if not able:
         assert node_id is None
         return

@@ -3,19 +3,20 @@ from __future__ import annotations
 from typing import Any
 
 from asyncray.ids import JobId
-from asyncray.messages import HELLO, JOB, JOB_ACCEPTED, JOB_ENDED, PROCESS_DIED, SUBSCRIBE_ACTOR
+from asyncray.messages import HELLO, JOB, JOB_ACCEPTED, JOB_ENDED, OWNER_HELD, PROCESS_DIED, SUBSCRIBE_ACTOR
 from asyncray.proto import Empty
 
 
 async def test_a_job_lasts_as_long_as_its_drivers_session(cluster: Any) -> None:
     nodes = [await cluster.node() for _ in range(2)]
     driver = await cluster.driver()
+    nodes[1].deliver(OWNER_HELD, driver.process_id, b"")
     (job,) = (await cluster.calls.list_jobs(Empty())).jobs
     assert (job.job_id, job.alive, job.driver_pid, job.entrypoint) == (driver.job_id, True, 5, "app.py")
     driver.close()
     for node in nodes:
         assert await node.next(JOB_ENDED) == [JOB_ENDED, driver.job_id]
-        assert (await node.next(PROCESS_DIED))[1] == driver.process_id
+    assert (await nodes[1].next(PROCESS_DIED))[1] == driver.process_id
     (job,) = (await cluster.calls.list_jobs(Empty())).jobs
     assert not job.alive
 

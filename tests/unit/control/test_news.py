@@ -5,22 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from asyncray.messages import PROCESS_DIED, RESOURCES, VIEW
-
-
-async def test_deaths_that_follow_each_other_closely_are_told_together(cluster: Any) -> None:
-    node, other = await cluster.node(), await cluster.node()
-    process_ids = [node.worker()[0] for _ in range(11)]
-    node.deliver(PROCESS_DIED, process_ids[0], "signal 9")
-    await other.next(PROCESS_DIED)
-    for process_id in process_ids[1:]:
-        node.deliver(PROCESS_DIED, process_id, "signal 9")
-        await asyncio.sleep(0)
-    assert PROCESS_DIED not in other.kinds()
-    told = [await other.next(PROCESS_DIED)]
-    assert other.kinds().count(PROCESS_DIED) == 9
-    told += [await other.next(PROCESS_DIED) for _ in range(9)]
-    assert [message[1] for message in told] == process_ids[1:]
+from asyncray.messages import RESOURCES, VIEW
 
 
 async def test_the_death_of_a_node_does_not_wait_until_all_changes_were_told(cluster: Any) -> None:

@@ -22,7 +22,7 @@ def table_of_one(cpus: int = 1) -> tuple[NodeTable, NodeRecord]:
 def test_what_is_reserved_is_not_given_twice() -> None:
     table, _ = table_of_one()
     table.reserve(NODE, ACTOR, HOLDS_ONE)
-    assert choose_node(table, HOLDS_ONE) is None
+    assert choose_node(table.ranking, HOLDS_ONE) is None
 
 
 def test_a_report_replaces_what_was_reserved() -> None:
@@ -45,7 +45,7 @@ def test_an_actor_that_runs_keeps_only_what_it_holds_reserved() -> None:
     assert record.promised == {"CPU": 10_000}
     table.unreserve(NODE, ACTOR)
     assert record.promised == {"CPU": 0}
-    assert choose_node(table, HOLDS_ONE) == NODE
+    assert choose_node(table.ranking, HOLDS_ONE) == NODE
 
 
 def test_a_heartbeat_leaves_reservations() -> None:

@@ -35,6 +35,7 @@ def disagreements(state: ClusterState) -> Iterator[str]:
         for node in state.nodes:
             yield from _view(state.control, node)
             yield from _actors(state.control, node)
+            yield from _owners(state.control, node, runtimes)
 
 
 def _workers(node: NodeManager, living: _ById) -> Iterator[str]:
@@ -151,6 +152,15 @@ def _jobs(control: ControlPlane, runtimes: list[Runtime]) -> Iterator[str]:
     for known, driver in drivers.items():
         if known is not None and known not in control.jobs._running and not _is_cut_off(driver):
             yield f"control plane: {runtime_name(driver)} lives, and its job {short(known)} does not run"
+
+
+def _owners(control: ControlPlane, node: NodeManager, runtimes: _ById) -> Iterator[str]:
+    """The control plane knows which nodes to tell of the death of an owner that lives on another node."""
+    for owner in node.store.table._owned:
+        runtime = runtimes.get(owner)
+        elsewhere = runtime is not None and runtime.membership.node_id != node_id(node)
+        if elsewhere and node_id(node) not in control.processes._holders.get(owner, ()):
+            yield f"{node_name(node)}: it holds objects of {short(owner)}, whose death it will not be told"
 
 
 def _actors(control: ControlPlane, node: NodeManager) -> Iterator[str]:

@@ -80,6 +80,13 @@ def _processes(control: ControlPlane) -> Iterator[str]:
             yield f"{what} is alive, and its node {short(record.node_id)} is dead"
         if any(session.peer != process_id for session in record.sessions):
             yield f"{what} has a session of another process"
+    for process_id, holders in processes._holders.items():
+        what = f"control plane: process {short(process_id)}"
+        if process_id in processes._dead:
+            yield f"{what} was declared dead, and nodes are still to be told of that"
+        for node_id in holders:
+            if control.nodes.table.get(node_id) is None:
+                yield f"{what} owns objects on node {short(node_id)}, which is no member"
 
 
 def _jobs(control: ControlPlane) -> Iterator[str]:

@@ -56,10 +56,11 @@ class Wire:
         self._bandwidth = conditions.bandwidth
         self._window = conditions.window
         self._random = random
-        self._queue: deque[tuple[float, int, Deliver, int, Any]] = deque()
-        """When it arrives (inf while it is held), its size, and what it is."""
+        self._queue: deque[tuple[float, int, Deliver, int, Any]] | None = None
+        """When it arrives (inf while it is held), its size, and what it is. None while nothing is under way: an empty
+        deque takes 760 bytes, and most wires are idle."""
         self._waiting: deque[tuple[Link, int, Deliver, Any]] | None = None
-        """What does not fit into the window, once anything did not: an empty deque takes 760 bytes."""
+        """What does not fit into the window, once anything did not."""
         self._timer: asyncio.TimerHandle | None = None
         self._delivering = False
         self._free_at = 0.0
@@ -79,6 +80,8 @@ class Wire:
         if self._shut:
             return
         arrival = inf if self._held else self._arrival(size)
+        if self._queue is None:
+            self._queue = deque()
         self._queue.append((arrival, size, deliver, number, payload))
         if self._timer is None and not self._held and not self._delivering:
             self._arm()
@@ -128,7 +131,7 @@ class Wire:
     def discard(self) -> None:
         """Forgets everything: nobody will read it."""
         self.shut()
-        self._queue.clear()
+        self._queue = None
         self._disarm()
 
     def discard_held(self) -> None:
@@ -142,7 +145,8 @@ class Wire:
             return
         self._held = True
         now = self._loop.time()
-        self._queue = deque(packet if packet[0] <= now else (inf, *packet[1:]) for packet in self._queue)
+        if self._queue:
+            self._queue = deque(packet if packet[0] <= now else (inf, *packet[1:]) for packet in self._queue)
         if self._queue and self._queue[0][0] == inf:
             self._disarm()
 
@@ -152,11 +156,12 @@ class Wire:
             return
         self._held = False
         self._free_at = self._last_arrival = self._loop.time()
-        self._queue = deque(
-            packet if packet[0] < inf else (self._arrival(packet[1]), *packet[1:]) for packet in self._queue
-        )
-        if self._queue and self._timer is None and not self._delivering:
-            self._arm()
+        if self._queue:
+            self._queue = deque(
+                packet if packet[0] < inf else (self._arrival(packet[1]), *packet[1:]) for packet in self._queue
+            )
+            if self._timer is None and not self._delivering:
+                self._arm()
 
     # ----
 
@@ -170,6 +175,7 @@ class Wire:
         return self._last_arrival
 
     def _arm(self) -> None:
+        assert self._queue
         self._timer = self._loop.call_at(self._queue[0][0], self._arrive, context=self._target.process.context)
 
     def _disarm(self) -> None:
@@ -192,7 +198,9 @@ class Wire:
                 deliver(target, number, payload)
         finally:
             self._delivering = False
-            if self._queue and self._queue[0][0] < inf:
+            if not self._queue:
+                self._queue = None
+            elif self._queue[0][0] < inf:
                 self._arm()
             if self._waiting and not self._credit_due:
                 self._credit_due = True

@@ -144,6 +144,7 @@ _FIELDS: Final[dict[int, tuple[Show | None, ...]]] = {
     messages.PROCESS_DIED: (Names.process, _cause),
     messages.JOB_ENDED: (Names.job,),
     messages.ACTOR_DIED: (Names.actor, _cause),
+    messages.OWNER_HELD: (Names.process,),
 }
 """How to show the fields of each kind, in their order; None for what a reader can do without."""
 

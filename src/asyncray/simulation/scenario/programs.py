@@ -71,6 +71,11 @@ def start(seconds: float, value: Any) -> list[ObjectRef]:
     return [asyncray.remote(sleep).remote(seconds, value)]
 
 
+def start_zeros(count: int, resource: str) -> list[ObjectRef]:
+    """Submits a task with a large result to where there is that resource, and returns its reference in a list."""
+    return [asyncray.remote(zeros).options(resources={resource: 1}).remote(count)]
+
+
 def same(value: Any) -> Any:
     """Returns what it was given: references in containers, too."""
     return value

@@ -132,6 +132,15 @@ def subscribe_to_the_dead(control: ControlPlane) -> None:
     control.actors.table._dead_ids[b"c" * 16] = None
 
 
+def wait_for_a_second_death(control: ControlPlane) -> None:
+    control.processes._dead[b"d" * 16] = "signal 9"
+    control.processes._holders[b"d" * 16] = {NODE: None}
+
+
+def hold_on_a_stranger(control: ControlPlane) -> None:
+    control.processes._holders[b"e" * 16] = {NodeId(b"m" * 16): None}
+
+
 PLANTED = [
     (disorder_nodes, "control plane: the order of the nodes is not that of the ids of the living"),
     (promise_too_much, "node 6e6e6e6e has 2 CPU promised to actors, and 1 CPU is reserved for them"),
@@ -151,6 +160,8 @@ PLANTED = [
     (keep_a_dead_actors_entry, "control plane: actors are found under an owner that is not theirs"),
     (forget_the_owner, "actor Counter 61616161 is not found by its owner"),
     (half_a_subscription, "as a subscriber, which is not listed as one"),
+    (wait_for_a_second_death, "process 64646464 was declared dead, and nodes are still to be told of that"),
+    (hold_on_a_stranger, "process 65656565 owns objects on node 6d6d6d6d, which is no member"),
     (subscribe_to_the_dead, "control plane: actor 63636363 is dead, and there are subscribers to it"),
 ]
 
