@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import secrets
 import socket
 import subprocess
 import sys
@@ -352,3 +353,65 @@ def test_a_seed_gives_the_same_run_in_another_process_whatever_its_hash_seed() -
         for hash_seed in ("0", "1", "2")
     ]
     assert runs[0] == runs[1] == runs[2] != ""
+
+
+# ---- what users have at hand
+
+
+@simulated
+async def test_the_decorator_needs_no_arguments(cluster: SimCluster) -> None:
+    await cluster.add_node()
+    async with asyncray.init():
+        assert await double.remote(2) == 4
+
+
+@simulated(seeds=2)
+async def test_clocks_and_random_numbers_of_user_code_are_of_the_seed(cluster: SimCluster) -> None:
+    await cluster.add_node(num_cpus=1)
+    begun = time.time(), time.monotonic(), time.perf_counter()
+    async with asyncray.init():
+        assert await plain_nap.remote(100) == 100
+    for before, after in zip(begun, (time.time(), time.monotonic(), time.perf_counter()), strict=True):
+        assert 100 < after - before < 101
+
+
+def test_what_user_code_draws_is_the_same_for_the_same_seed() -> None:
+    drawn: list[list[object]] = []
+
+    async def main(cluster: SimCluster) -> None:
+        drawn.append([random.random(), uuid.uuid4(), secrets.token_hex(), random.SystemRandom().random()])
+
+    for seed in (1, 1, 2):
+        SimCluster(seed).run(main)
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_the_story_can_be_followed_while_it_happens(capsys: pytest.CaptureFixture[str]) -> None:
+    async def main(cluster: SimCluster) -> None:
+        cluster.world.transcript.echo = sys.stdout
+        await cluster.add_node()
+        print("unfinished", end="")
+
+    cluster = SimCluster()
+    cluster.run(main)
+    assert "node 1       starts at" in capsys.readouterr().out
+    assert "prints: unfinished" in str(cluster.world.transcript)
+
+
+@simulated(seeds=3)
+async def test_a_short_partition_is_only_late_and_a_long_one_ends_the_node(cluster: SimCluster) -> None:
+    near = await cluster.add_node(num_cpus=1)
+    far = await cluster.add_node(num_cpus=1, resources={"disk": 1})
+    async with asyncray.init():
+        assert await double.options(resources={"disk": 1}).remote(1) == 2
+        ref = nap.options(resources={"disk": 1}, max_retries=0).remote(1, "late")
+        await asyncio.sleep(0.5)
+        cluster.partition(near, far)
+        await asyncio.sleep(3)
+        cluster.heal()
+        assert await ref == "late"
+        cluster.partition(None, far)
+        await asyncio.sleep(10)
+        assert far not in cluster.nodes
+        cluster.heal()
+        assert near in cluster.nodes

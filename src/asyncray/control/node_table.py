@@ -31,6 +31,8 @@ class NodeRecord:
     session_dir: str = ""
     head: bool = False
     alive: bool = True
+    introduced: bool = False
+    """All members know it: what it has free is all that can change."""
     death_cause: str = ""
     queued: list[Any] = field(default_factory=list)
     """The shapes of the leases that wait there."""
@@ -43,8 +45,13 @@ class NodeRecord:
 
     @property
     def view(self) -> list[Any]:
-        """Its entry in a VIEW."""
+        """Its entry in a VIEW for those who do not know it."""
         return [self.node_id, self.address, self.total, self.available, self.labels, self.alive]
+
+    @property
+    def news(self) -> list[Any]:
+        """Its entry in a VIEW for all."""
+        return [self.node_id, self.available] if self.introduced else self.view
 
 
 class NodeTable:

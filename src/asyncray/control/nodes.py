@@ -15,6 +15,7 @@ from asyncray.errors import AsyncrayError, ProtocolError
 from asyncray.ids import NodeId
 from asyncray.messages import NODE_ACCEPTED, REGISTER_NODE, RESOURCES, VIEW, Message
 from asyncray.resources import Resources
+from asyncray.rpc.codec import packer
 from asyncray.rpc.service import Manager
 from asyncray.rpc.stream import FrameStream, Receiver
 
@@ -49,6 +50,7 @@ class Nodes(Manager):
         self._numbers: dict[NodeId, int] = {}
         """A number for each member, which decides when it is told what."""
         self._joins = itertools.count()
+        self._pack = packer()
         self._view_changed = asyncio.Event()
         self._joined = asyncio.Event()
         self._serving = True
@@ -132,11 +134,12 @@ class Nodes(Manager):
             if deaths:  # that cannot wait for its turn
                 self.broadcast((VIEW, deaths))
             rounds.add(record for record in changed if record.alive)
-            portions = [[record.view for record in portion if record.alive] for portion in rounds.next_turn()]
-            if portions:
+            portions = [[record.news for record in portion if record.alive] for portion in rounds.next_turn()]
+            packed = [self._pack((VIEW, entries)) if entries else None for entries in portions]
+            if packed:
                 for node_id, number in tuple(self._numbers.items()):
-                    if entries := portions[number % len(portions)]:
-                        self.send(node_id, (VIEW, entries))
+                    if (message := packed[number % len(packed)]) is not None:
+                        self._sessions[node_id].send_packed(message)
             await asyncio.sleep(self._config.resource_report_interval)
 
     async def _find_silent(self) -> None:

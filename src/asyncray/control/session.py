@@ -34,6 +34,10 @@ class Session:
     def send(self, message: Message) -> None:
         self._stream.send(message)
 
+    def send_packed(self, packed: bytes) -> None:
+        """What `codec.packer` has encoded."""
+        self._stream.send_packed(packed)
+
     def close(self, error: Exception | None = None) -> None:
         self._stream.close(error)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 from typing import Final
 
 from asyncray.control.node_table import NodeRecord
@@ -36,6 +37,8 @@ class ViewRounds:
         """
         self._turn += 1
         if self._turn >= len(self._portions):
+            for record in chain.from_iterable(self._portions):
+                record.introduced = True  # who has joined since was told of all others at once
             records = list(self._waiting.values())
             self._waiting.clear()
             self._portions = [records[start : start + PORTION] for start in range(0, len(records), PORTION)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from asyncray import messages
@@ -158,7 +158,11 @@ class ControlLink(Manager):
         self._send(messages.RESOURCES, changes, shapes)
 
     def _on_view(self, nodes: list[list[Any]]) -> None:
-        for node_id, address, total, available, labels, alive in nodes:
+        for entry in nodes:
+            if len(entry) == 2:
+                self._on_news(*entry)
+                continue
+            node_id, address, total, available, labels, alive = entry
             if not alive:
                 self._leases.view.pop(node_id, None)
                 self._sessions.broadcast(messages.NODE_DIED, node_id)
@@ -167,6 +171,11 @@ class ControlLink(Manager):
                 total = self._totals.setdefault(tuple(total.items()), total)
                 self._leases.view[node_id] = NodeView(node_id, address, total, available, labels or _NO_LABELS)
         self._leases.respill()
+
+    def _on_news(self, node_id: bytes, available: Resources) -> None:
+        known = self._leases.view.get(node_id)
+        if known is not None:
+            self._leases.view[node_id] = replace(known, available=available)
 
     def _first_held(self, owner: bytes) -> None:
         """How its own processes end the node sees itself; of others only the control plane can tell."""

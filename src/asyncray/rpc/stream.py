@@ -130,6 +130,18 @@ class FrameStream:
         if self._closed:
             return
         packed = self._pack(message)
+        size = len(packed)  # from here on as `send_packed`, whose call would take 0.06 us more, on top of 0.3
+        if self._packed_size + size > self._frame_target:
+            self._make_room(size)
+        if not self._packed and not self._receiving:
+            self._loop.call_soon(self.flush)
+        self._packed.append(packed)
+        self._packed_size += size
+
+    def send_packed(self, packed: bytes) -> None:
+        """As `send`, for a message that `codec.packer` has encoded: once, for many streams."""
+        if self._closed:
+            return
         size = len(packed)
         if self._packed_size + size > self._frame_target:
             self._make_room(size)

@@ -181,6 +181,27 @@ class SimCluster:
         control = [self._control_process.host] if self.control and self._control_process else []
         return [*control, *(node.host for node in self.nodes)]
 
+    def partition(self, one: SimNode | None, other: SimNode | None, *, both: bool = True) -> None:
+        """Nothing gets from the machine of one to that of the other any more (nor back); it is held until `heal`.
+
+        None is the control plane, here and below.
+        """
+        self.world.network.partition(self._host(one), self._host(other), both=both)
+
+    def heal(self) -> None:
+        """Ends all partitions."""
+        self.world.network.heal_all()
+
+    def cut(self, one: SimNode | None, other: SimNode | None) -> None:
+        """Breaks the connections between two machines. New ones work."""
+        self.world.network.cut(self._host(one), self._host(other))
+
+    def _host(self, node: SimNode | None) -> str:
+        if node is not None:
+            return node.host
+        assert self._control_process is not None
+        return self._control_process.host
+
     def freeze(self, process: Process) -> None:
         """SIGSTOP: nothing of it runs, though its kernel still takes what others send."""
         process.freeze()

@@ -29,7 +29,10 @@ _FUNCTIONS: Final = (
     (os, "fork", "os.fork()", _ELSEWHERE),
     (os, "kill", "a real signal", "the faults of the simulator, such as cluster.kill_worker()"),
 )
-_AUDITED: Final = {"socket.__new__": ("a real socket", _ELSEWHERE)}
+_AUDITED: Final = {
+    "socket.__new__": ("a real socket", _ELSEWHERE),
+    "socket.getaddrinfo": ("a real look-up of a name", _ELSEWHERE),
+}
 """Events of PEP 578, for what is a type and cannot be replaced."""
 _LIBRARY: Final = (sysconfig.get_path("stdlib"), "<frozen")
 

@@ -1,12 +1,20 @@
-"""Random numbers that user code and libraries draw by themselves: of the seed, while a simulation runs."""
+"""Random numbers and clocks that user code and libraries use by themselves: of the seed, while a simulation runs."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import random
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Final
+from unittest.mock import patch
+
+from asyncray.simulation.process import current_process
+
+_EPOCH: Final = 1_700_000_000.0
+"""What `time.time()` says at the start of a simulation."""
 
 
 class Entropy:
@@ -25,12 +33,26 @@ class Entropy:
 
 @contextmanager
 def seeded(numbers: random.Random) -> Iterator[None]:
-    """Meanwhile `random`, `os.urandom` and what is made of it (`uuid.uuid4`) depend on `numbers` only."""
-    state, urandom = random.getstate(), os.urandom
+    """Meanwhile `random`, `os.urandom` and what is made of it (`uuid.uuid4`, `secrets`) depend on `numbers` only."""
+    state = random.getstate()
     random.seed(numbers.getrandbits(64))
-    os.urandom = numbers.randbytes
     try:
-        yield
+        with patch.object(os, "urandom", numbers.randbytes), patch.object(random, "_urandom", numbers.randbytes):
+            yield
     finally:
-        os.urandom = urandom
         random.setstate(state)
+
+
+@contextmanager
+def virtual_clocks(now: Callable[[], float]) -> Iterator[None]:
+    """Meanwhile `time.time()`, `time.monotonic()` and `time.perf_counter()` tell simulated processes virtual time."""
+
+    def virtual(real: Callable[[], float], start: float) -> Callable[[], float]:
+        return lambda: real() if current_process.get() is None else start + now()
+
+    with (
+        patch.object(time, "time", virtual(time.time, _EPOCH)),
+        patch.object(time, "monotonic", virtual(time.monotonic, 0.0)),
+        patch.object(time, "perf_counter", virtual(time.perf_counter, 0.0)),
+    ):
+        yield

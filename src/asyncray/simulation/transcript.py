@@ -23,12 +23,15 @@ class Transcript:
         self._limit = limit
         self._lines: list[str] = []
         self._digest = hashlib.blake2b(digest_size=16)
-        self.echo: IO[str] | None = None
-        """Where each line is also written at once."""
+        self.echo: IO[str] | _Prints | None = None
+        """Where each line is also written at once. `sys.stdout` is taken as it was before the simulation."""
+        self._prints: _Prints | None = None
         self._closed = False
 
     def close(self) -> None:
         """The story is over: what still happens is not told."""
+        if self._prints is not None:
+            self._prints.end_lines()
         self._closed = True
 
     def note(self, who: Process | None, what: str) -> None:
@@ -40,7 +43,7 @@ class Transcript:
             line = f"{self._clock():12.6f}  {name:<12} {part}"
             self._digest.update(line.encode())
             if self.echo is not None:
-                print(line, file=self.echo)
+                (self.echo.original if isinstance(self.echo, _Prints) else self.echo).write(f"{line}\n")
             self._lines.append(line)
         if self._limit is not None and len(self._lines) > 2 * self._limit:
             del self._lines[: -self._limit]
@@ -73,9 +76,11 @@ class Transcript:
         logger.propagate = False
         logger.handlers[:] = [handler]
         try:
-            with redirect_stdout(_Prints(self, sys.stdout)):
+            prints = self._prints = _Prints(self, sys.stdout)
+            with redirect_stdout(prints):
                 yield
         finally:
+            self._prints = None
             logger.level, logger.propagate, logger.handlers[:] = before
 
 
@@ -93,19 +98,25 @@ class _Prints:
 
     def __init__(self, transcript: Transcript, original: IO[str]) -> None:
         self._transcript = transcript
-        self._original = original
-        self._partial: dict[str, str] = {}
+        self.original = original
+        self._partial: dict[Process, str] = {}
 
     def write(self, text: str) -> int:
         process = current_process.get()
         if process is None:
-            return self._original.write(text)
-        lines = (self._partial.pop(process.name, "") + text).split("\n")
+            return self.original.write(text)
+        lines = (self._partial.pop(process, "") + text).split("\n")
         if lines[-1]:
-            self._partial[process.name] = lines[-1]
+            self._partial[process] = lines[-1]
         for line in lines[:-1]:
             self._transcript.note(process, f"prints: {line}")
         return len(text)
 
+    def end_lines(self) -> None:
+        """Tells what has no end of its line yet."""
+        partial, self._partial = self._partial, {}
+        for process, text in partial.items():
+            self._transcript.note(process, f"prints: {text}")
+
     def flush(self) -> None:
-        self._original.flush()
+        self.original.flush()

@@ -19,7 +19,7 @@ from asyncray.simulation.loop import VirtualLoop
 from asyncray.simulation.memory import SimulatedArenas
 from asyncray.simulation.network import Conditions, SimulatedNetwork
 from asyncray.simulation.process import Process
-from asyncray.simulation.randomness import Entropy, seeded
+from asyncray.simulation.randomness import Entropy, seeded, virtual_clocks
 from asyncray.simulation.threads import GreenThreads, Stack
 from asyncray.simulation.transcript import Transcript
 
@@ -73,7 +73,8 @@ class World:
             raise
 
     def _run(self, main: Coroutine[Any, Any, _T]) -> _T:
-        with forbidden(), self.transcript.listening(), seeded(self.random("user code")):
+        clocks = virtual_clocks(self.loop.time)
+        with forbidden(), clocks, self.transcript.listening(), seeded(self.random("user code")):
             try:
                 result = self.loop.run_until_complete(main)
             finally:

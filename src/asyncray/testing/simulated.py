@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, overload
 
 from asyncray.pytest_plugin import SEEDS_ATTRIBUTE
 from asyncray.simulation.cluster import SimCluster
@@ -13,7 +13,15 @@ from asyncray.simulation.cluster import SimCluster
 _Test = Callable[..., Coroutine[Any, Any, None]]
 
 
-def simulated(*, seeds: int | None = None, **settings: Any) -> Callable[[_Test], Callable[..., None]]:
+@overload
+def simulated(test: _Test, /) -> Callable[..., None]: ...
+
+
+@overload
+def simulated(*, seeds: int | None = None, **settings: Any) -> Callable[[_Test], Callable[..., None]]: ...
+
+
+def simulated(test: _Test | None = None, /, *, seeds: int | None = None, **settings: Any) -> Any:
     """Makes a test of `async def test(cluster, ...)`: `cluster` is a new SimCluster, the rest are pytest's fixtures.
 
     It runs for `seeds` seeds, or as many as `pytest --sim-seeds` says; `--sim-seed N` repeats a single one. `settings`
@@ -31,4 +39,4 @@ def simulated(*, seeds: int | None = None, **settings: Any) -> Callable[[_Test],
         setattr(run, SEEDS_ATTRIBUTE, seeds)  # for the plugin
         return run
 
-    return decorate
+    return decorate if test is None else decorate(test)

@@ -53,6 +53,9 @@ class FakeStream:
             self.inbox.append(over_the_wire(message))
             self._arrived.set()
 
+    def send_packed(self, packed: bytes) -> None:
+        self.send(msgpack.unpackb(packed))
+
     def close(self, error: Exception | None = None) -> None:
         if not self.closed:
             self.closed, self.error = True, error

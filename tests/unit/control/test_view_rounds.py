@@ -55,3 +55,16 @@ def test_what_changes_again_during_a_round_is_told_again_in_the_next() -> None:
     rounds.next_turn()
     assert rounds.goes_on()
     assert rounds.next_turn() == [changed[:1]]
+
+
+def test_a_node_is_introduced_once_everybody_has_heard_of_it() -> None:
+    rounds, changed = ViewRounds(), records(2 * PORTION)
+    rounds.add(changed)
+    for _ in range(2):
+        rounds.next_turn()
+        assert not any(record.introduced for record in changed)
+        assert changed[0].news == changed[0].view
+    rounds.add(changed[:1])
+    rounds.next_turn()
+    assert all(record.introduced for record in changed)
+    assert changed[0].news == [changed[0].node_id, changed[0].available]

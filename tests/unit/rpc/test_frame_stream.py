@@ -12,6 +12,7 @@ import pytest
 from asyncray import messages
 from asyncray.config import Config
 from asyncray.errors import ProtocolError
+from asyncray.rpc import codec
 from asyncray.rpc.stream import FrameStream
 
 from .endpoints import Recorder, number_of, release
@@ -76,6 +77,20 @@ async def test_everything_sent_in_one_turn_leaves_in_one_frame(stream: FrameStre
     stream.send(release(10))
     await asyncio.sleep(0)
     assert [numbers(frame) for frame in transport.frames] == [list(range(10)), [10]]
+
+
+async def test_what_was_packed_for_many_streams_takes_its_turn(stream: FrameStream, transport: MemoryTransport) -> None:
+    pack = codec.packer()
+    stream.send(release(0))
+    stream.send_packed(pack(release(1)))
+    stream.send(release(2))
+    await asyncio.sleep(0)
+    stream.send_packed(pack(release(3)))
+    await asyncio.sleep(0)
+    assert [numbers(frame) for frame in transport.frames] == [[0, 1, 2], [3]]
+    stream.close()
+    stream.send_packed(pack(release(4)))
+    assert stream.unsent == 0
 
 
 async def test_a_large_turn_is_split_at_the_frame_target(stream: FrameStream, transport: MemoryTransport) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import threading
 import time
+import weakref
 from collections.abc import Coroutine
 from typing import Any
 
@@ -205,3 +206,31 @@ def test_a_task_belongs_to_the_process_that_started_it_and_to_that_alone() -> No
         return alive
 
     assert run(main()) == ["second"]
+
+
+def test_what_has_survived_a_collection_is_freed_when_the_callbacks_have_doubled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("asyncray.simulation.loop._COLLECT_EVERY", 50)
+    monkeypatch.setattr("asyncray.simulation.loop._FIRST_FULL_COLLECTION", 400)
+
+    class Knot:
+        def __init__(self) -> None:
+            self.itself = self
+
+    async def main() -> list[int]:
+        loop = asyncio.get_running_loop()
+        freed: list[int] = []
+        for _ in range(2):
+            knot = Knot()
+            weakref.finalize(knot, lambda: freed.append(loop.callbacks))  # type: ignore[attr-defined]
+            for _ in range(150):  # it becomes old
+                await asyncio.sleep(0)
+            del knot
+            for _ in range(400):
+                await asyncio.sleep(0)
+        return freed
+
+    first, second = run(main())
+    assert 400 <= first < 500
+    assert 800 <= second < 1000

@@ -178,8 +178,15 @@ def _value(names: Names, fields: list[Any]) -> str:
 def _view(names: Names, fields: list[Any]) -> str:
     return ", ".join(
         f"{names.process(node_id)} {f'has {amounts(available)} free' if alive else 'is dead'}"
-        for node_id, _, _, available, _, alive in fields[0]
+        for node_id, available, alive in map(_of_view, fields[0])
     )
+
+
+def _of_view(entry: list[Any]) -> tuple[bytes, dict[str, int], bool]:
+    if len(entry) == 2:
+        return entry[0], entry[1], True
+    node_id, _, _, available, _, alive = entry
+    return node_id, available, alive
 
 
 _SPECIAL: Final[dict[int, Callable[[Names, list[Any]], str]]] = {
