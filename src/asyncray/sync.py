@@ -155,17 +155,22 @@ def _await_local(refs: list[ObjectRef], timeout: float | None) -> None:
     if runtime.on_loop():
         raise RuntimeError("asyncray.sync blocks the event loop's own thread: use `await` there")
     arrived = runtime.platform.threads.latch()
-    countdown = Countdown(runtime.objects, missing, len(missing), arrived.release)
-    runtime.call_soon(countdown.start)
-    try:
-        with runtime.blocked():
+    with runtime.blocked() as over:
+
+        def all_there() -> None:
+            over()
+            arrived.release()
+
+        countdown = Countdown(runtime.objects, missing, len(missing), all_there)
+        runtime.call_soon(countdown.start)
+        try:
             if not arrived.acquire(timeout=-1 if timeout is None else timeout):
                 raise GetTimeoutError(
                     f"{sum(not ref.done() for ref in refs)} of {len(refs)} values were not there after {timeout} s"
                 )
-    except BaseException:
-        runtime.call_soon(countdown.stop)
-        raise
+        except BaseException:
+            runtime.call_soon(countdown.stop)
+            raise
 
 
 def _after_fork() -> None:

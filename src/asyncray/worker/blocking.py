@@ -35,13 +35,25 @@ class Blocking:
         return self._count > 0
 
     @contextmanager
-    def blocked(self) -> Iterator[None]:
-        """For the time in which the calling thread waits."""
+    def blocked(self) -> Iterator[Callable[[], None]]:
+        """For the time in which the calling thread waits.
+
+        What it yields is called on the loop as soon as what the thread waits for is there: before it has woken, the
+        node would give the CPU to somebody else.
+        """
+        over = False
+
+        def end() -> None:
+            nonlocal over
+            if not over:
+                over = True
+                self._end()
+
         self._runtime.call_soon(self._begin)
         try:
-            yield
+            yield end
         finally:
-            self._runtime.call_soon(self._end)
+            self._runtime.call_soon(end)
 
     @contextmanager
     def awaiting(self) -> Iterator[None]:

@@ -399,12 +399,15 @@ class Runtime:
         if self.on_loop():
             coroutine.close()
             raise RuntimeError("a blocking call on the event loop's own thread would wait for itself: await instead")
-        with self.blocked():
-            return self.platform.threads.wait(coroutine, self.loop)
+        with self.blocked() as over:
+            return self.platform.threads.wait(_then(coroutine, over), self.loop)
 
-    def blocked(self) -> AbstractContextManager[None]:
-        """While the calling thread waits for an object: in a worker, its task counts as blocked."""
-        return contextlib.nullcontext() if self.executor is None else self.executor.blocking.blocked()
+    def blocked(self) -> AbstractContextManager[Callable[[], None]]:
+        """While the calling thread waits for an object: in a worker, its task counts as blocked.
+
+        What it gives is to be called on the loop when the object is there.
+        """
+        return contextlib.nullcontext(_do_nothing) if self.executor is None else self.executor.blocking.blocked()
 
     def awaiting(self) -> AbstractContextManager[None]:
         """The same while the current coroutine waits for an object. Loop thread only."""
@@ -414,6 +417,13 @@ class Runtime:
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(Exception):
                 stream.flush()
+
+
+async def _then(coroutine: Coroutine[Any, Any, _T], callback: Callable[[], None]) -> _T:
+    try:
+        return await coroutine
+    finally:
+        callback()
 
 
 def _do_nothing() -> None:
