@@ -20,7 +20,7 @@ _T = TypeVar("_T")
 _COLLECT_EVERY: Final = 50_000
 """Callbacks between two runs of the garbage collector, which else runs when it likes: what it finds has finalisers,
 and when those run must not differ from one run of a seed to the next."""
-_FIRST_FULL_COLLECTION: Final = 1_000_000
+_FIRST_FULL_COLLECTION: Final = 4_000_000
 """Callbacks until everything is looked at, what has survived a collection too; again whenever they have doubled: what
 that costs grows with the heap, which grows with them."""
 _LIVELOCK: Final = 2_000_000

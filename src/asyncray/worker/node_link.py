@@ -124,6 +124,8 @@ class Nodes:
 
     def other(self, target: str) -> NodeLink:
         """The node that listens there, dialled if need be."""
+        if self.own is not None and target == self.own.address:  # another node has sent a request home
+            return self.own
         link = self._links.get(target)
         if link is None and self._runtime.stopping:
             link = NodeLink(self, target)
