@@ -10,6 +10,7 @@ INSTALLED := .venv/.installed-$(shell pwd -P | cksum | cut -d' ' -f1)
 EXTRAS := dev,examples,proto
 PROTO := src/asyncray/proto/__init__.py
 ARGS ?=
+SEEDS ?= 1000
 
 # The first Python on the path that is new enough.
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -20,6 +21,7 @@ help:
 	@echo 'make demo      a tour of asyncray on this machine'
 	@echo 'make test      the tests; ARGS="-k arena" picks some'
 	@echo 'make chaos     workers are killed at random under load; CHAOS_SECONDS=30'
+	@echo 'make seeds     random programs on simulated clusters; SEEDS=1000'
 	@echo 'make lint      formatting, lint, types, generated code'
 	@echo 'make format    rewrites the sources as the linter wants them'
 	@echo 'make proto     generates $(PROTO)'
@@ -40,6 +42,11 @@ chaos: venv
 	@$(BIN)/python -m pytest tests/chaos -s $(ARGS)
 
 # All four run, whichever fails.
+# The normal tests run fifty of these.
+.PHONY: seeds
+seeds: venv
+	@$(BIN)/python -m pytest tests/sim/test_random_programs.py --sim-seeds $(SEEDS) --tb=line $(ARGS)
+
 .PHONY: lint
 lint: venv
 	@status=0; \
