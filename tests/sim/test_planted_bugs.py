@@ -1,0 +1,279 @@
+"""Bugs planted in the real code, one wrong line at a time: random programs find each, and pass without it.
+
+They measure the simulator. A test that fails here says that a change of the workload, of the invariants or of the
+profiles has made it blind to a class of mistakes; or that the right line is not there any more, and the mistake has
+to be made anew. Each docstring says what finds the bug, and in which seed; the first is 0.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import inspect
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import pytest
+
+from asyncray.control.actor_subscriptions import ActorSubscriptions
+from asyncray.control.actors import Actors
+from asyncray.errors import AsyncrayError
+from asyncray.node.lease_queue import Allocation, LeaseQueue
+from asyncray.node.local_scheduler import LocalScheduler
+from asyncray.simulation import trial
+from asyncray.simulation.workload.program import Program
+from asyncray.store.table import ObjectTable
+from asyncray.worker.actor_client import ActorClient
+from asyncray.worker.arrivals import Arrivals
+from asyncray.worker.blocking import Blocking
+from asyncray.worker.execution import Executor
+from asyncray.worker.objects import Countdown, Objects
+from asyncray.worker.ownership import Ownership
+from asyncray.worker.pipeline import Pipeline
+from asyncray.worker.submission import Submitter
+
+SEEDS: Final = 200
+"""A bug that none of so many seeds finds has escaped."""
+
+pytestmark = pytest.mark.timeout(600)  # that many seeds, when one escapes
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What hangs after a minute hangs after five; and garbage is collected often, in which no module has a part."""
+    monkeypatch.setattr(trial, "_PATIENCE", 60.0)
+    monkeypatch.setattr(trial, "_SETTLING", 40.0)
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+def assert_caught(
+    method: Callable[..., Any],
+    right: str,
+    wrong: str,
+    *,
+    profile: str = "calm",
+    nodes: int = 5,
+    operations: int = 100,
+) -> None:
+    """Some seed fails when `wrong` stands in the place of `right`; the same seed passes as the code is."""
+    owner, mistaken = _with_mistake(method, right, wrong)
+    for seed in range(SEEDS):
+        run = functools.partial(trial.run_trial, seed, profile, nodes=nodes, operations=operations)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(owner, method.__name__, mistaken)
+            try:
+                run()
+            except AsyncrayError as error:
+                first_line = str(error).partition("\n")[0]
+                print(f"seed {seed}: {type(error).__name__}: {first_line[:200]}")
+                break
+    else:
+        pytest.fail(f"{SEEDS} seeds of {profile!r} pass with {wrong!r} for {right!r} in {method.__qualname__}()")
+    run()
+
+
+def _with_mistake(method: Callable[..., Any], right: str, wrong: str) -> tuple[type, Callable[..., Any]]:
+    """The class of a method, and the method with a piece of its text replaced."""
+    source = textwrap.dedent(inspect.getsource(method))
+    assert source.count(right) == 1, f"{right!r} is {source.count(right)} times in {method.__qualname__}()"
+    module = sys.modules[method.__module__]
+    mistaken = "from __future__ import annotations\n" + source.replace(right, wrong)
+    defined: dict[str, Any] = {}
+    exec(compile(mistaken, f"<{method.__qualname__}, with a mistake>", "exec"), vars(module), defined)
+    return getattr(module, method.__qualname__.partition(".")[0]), defined[method.__name__]
+
+
+# ---- references
+
+
+def test_a_release_that_is_lost_while_its_borrow_is_not_acknowledged() -> None:
+    """Seed 0, the invariants: the borrower has ties for an object that it does not know any more."""
+    assert_caught(Ownership._discard, "if reference.sequence:", "if reference.sequence and reference.sources is None:")
+
+
+def test_a_borrow_that_is_acknowledged_before_the_owner_knows_the_borrower() -> None:
+    """Seed 0, the invariants: what is tied to the borrower is not lent to it."""
+    assert_caught(Ownership.on_borrow, "reference.borrowers.add(process_id)", "pass")
+
+
+def test_a_result_that_is_sent_before_borrows_of_its_arguments_are_acknowledged() -> None:
+    """Seed 7, the program: ObjectFreedError."""
+    assert_caught(Ownership.reply_ready, "if execution.pending:", "if False:")
+
+
+def test_a_result_that_is_confirmed_before_the_references_inside_are_borrowed() -> None:
+    """Seed 20, the program: ObjectFreedError."""
+    assert_caught(Ownership.result_contains, "if owed and not confirmation.pending:", "if owed:")
+
+
+def test_references_inside_a_result_that_are_not_kept_until_it_is_confirmed() -> None:
+    """Seed 0, the program: ObjectFreedError."""
+    assert_caught(Ownership.hold_result, "inner.local += 1", "pass")
+
+
+def test_a_borrower_that_stays_one_after_its_death() -> None:
+    """Seed 2, the invariants: a borrower without ties."""
+    assert_caught(Ownership.process_lost, "reference.borrowers.discard(process_id)", "pass", profile="dying workers")
+
+
+# ---- leases and resources
+
+
+def test_a_lease_that_is_given_back_twice() -> None:
+    """Seed 0, the invariants: more is free than the node has."""
+    assert_caught(
+        LocalScheduler.give_back, "self._end(lease)", "self._end(lease); self.resources.release(lease.allocation)"
+    )
+
+
+def test_the_cpu_of_a_blocked_worker_that_comes_back_a_second_time() -> None:
+    """Seed 2, the invariants: the node's account of its CPUs is wrong."""
+    assert_caught(Allocation.holds, '0 if self.blocked and name == "CPU" else ', "")
+
+
+def test_a_dead_worker_whose_lease_keeps_its_resources() -> None:
+    """Seed 1, the invariants: a lease is for a worker that does not exist."""
+    assert_caught(
+        LocalScheduler.worker_lost,
+        "if lease is not None:",
+        "if lease is not None and not lease.allocation.blocked:",
+        profile="dying workers",
+    )
+
+
+def test_a_blocked_lease_that_ends_and_counts_as_one_less_at_work() -> None:
+    """Seed 1, the invariants: the job has other leases at work than are counted."""
+    assert_caught(LeaseQueue.ended, "0 if allocation.blocked else -1", "-1", profile="dying workers")
+
+
+def test_leases_of_a_lost_node_that_stay_with_their_pipelines() -> None:
+    """Seed 0, the invariants: a lease is over, and listed."""
+    assert_caught(Submitter._node_lost, "self._lose(lease, str(cause))", "self._forget(lease)", profile="dying nodes")
+
+
+# ---- tasks
+
+
+def test_a_task_that_may_run_again_though_its_result_has_come() -> None:
+    """Seed 0, the invariants: a task is with a worker, and was not sent."""
+    assert_caught(
+        Pipeline.completed,
+        "lease.in_flight.pop(task.id, None)",
+        "lease.in_flight.get(task.id)",
+        profile="dying workers",
+    )
+
+
+def test_a_task_of_a_lost_worker_that_stays_in_flight_and_is_queued_again() -> None:
+    """Seed 1, the invariants: the task is in two places."""
+    assert_caught(Submitter._lose, "self.in_flight.pop(task.id, None)", "pass", profile="dying workers")
+
+
+def test_a_list_of_tasks_handed_back_that_is_dropped_by_who_gets_it() -> None:
+    """Seed 0: the driver does not finish."""
+    assert_caught(Pipeline.handed_back, "self.queue.extendleft(reversed(returned))", "pass")
+
+
+def test_a_list_of_tasks_handed_back_of_which_only_the_first_is_heeded() -> None:
+    """Seed 0, the invariants: a task is with a worker, and was not sent."""
+    assert_caught(
+        Submitter._on_handback,
+        "lease.pipeline.handed_back(lease, task_ids)",
+        "lease.pipeline.handed_back(lease, task_ids[:1])",
+        operations=200,
+    )
+
+
+def test_a_list_of_tasks_handed_back_that_is_never_sent() -> None:
+    """Seed 0: the driver does not finish."""
+    assert_caught(Executor._hand_back, "link.send((messages.HANDBACK, task_ids))", "pass")
+
+
+def test_a_task_that_goes_on_and_does_not_say_so() -> None:
+    """Seed 1, the invariants: a wait is counted, and nothing runs."""
+    assert_caught(Blocking._resume, "self._end()", "pass")
+
+
+# ---- actors
+
+
+def test_calls_of_an_actor_that_overtake_each_other() -> None:
+    """Seed 0, the program: a counter that should have been counted up by earlier calls."""
+    assert_caught(ActorClient._pump, "lane.queue.popleft()", "lane.queue.pop()")
+
+
+def test_calls_of_an_actor_that_are_sent_before_their_arguments_exist() -> None:
+    """Seed 3, the program: calls fail, and the actor is out of reach."""
+    assert_caught(ActorClient._pump, " and lane.queue[0] not in lane.unresolved", "")
+
+
+def test_a_call_of_an_actor_that_overtakes_those_that_wait_for_it_to_start_or_for_arguments() -> None:
+    """Seed 1, the program: fewer calls than expected were counted before one."""
+    assert_caught(
+        ActorClient.submit, "lane.link is not None and not lane.queue:", "lane.link is not None:", operations=200
+    )
+
+
+def test_the_death_of_an_actor_that_only_its_first_subscriber_is_told() -> None:
+    """Seed 4: the driver waits for ever."""
+    subscribers = "self._by_actor.get(actor_id, ())"
+    first_of_death = f'list({subscribers})[: 1 if message[2] == "DEAD" else None]'
+    assert_caught(ActorSubscriptions.publish, subscribers, first_of_death)
+
+
+def test_the_death_of_an_actor_that_its_subscribers_are_not_told() -> None:
+    """Seed 4: the driver waits for ever."""
+    assert_caught(
+        Actors._announce,
+        "if record.actor_id in self._subscriptions:",
+        "if state != DEAD and record.actor_id in self._subscriptions:",
+    )
+
+
+# ---- values
+
+
+def test_a_waiter_that_is_kept_after_it_was_woken() -> None:
+    """Seed 0, the invariants: an object has its outcome, and somebody waits for it."""
+    assert_caught(Objects.resolve, "reference.waiters = None", "pass")
+
+
+def test_a_wait_for_several_values_that_ends_one_too_early() -> None:
+    """Seed 0, the program: a value does not exist yet."""
+    assert_caught(Countdown._one, "if not self._remaining:", "if self._remaining <= 1:")
+
+
+def test_values_of_a_dead_owner_that_are_waited_for_in_vain() -> None:
+    """Seed 3: the driver does not finish."""
+    assert_caught(Objects.owner_died, "if reference.state == PENDING or (", "if (", profile="dying workers")
+
+
+# ---- stored values: those of a trial's programs are small, and large ones can be read on their own node only
+
+
+@pytest.fixture
+def large_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Program, "random", functools.partial(Program.random, large_values=True))
+
+
+@pytest.mark.usefixtures("large_values")
+def test_the_pins_of_a_call_that_are_never_given_back() -> None:
+    """Seed 0, at rest: an object is pinned by a worker."""
+    assert_caught(Arrivals.unpin, "self._unpin(call.pins)", "pass", nodes=1)
+
+
+@pytest.mark.usefixtures("large_values")
+def test_a_pin_that_outlives_the_last_reference() -> None:
+    """Seed 0, at rest: an object is pinned by a worker."""
+    assert_caught(Objects.forget, "self._runtime.store.unhold(location.pin)", "pass", nodes=1)
+
+
+@pytest.mark.usefixtures("large_values")
+def test_the_pins_of_a_dead_process_that_stay() -> None:
+    """Seed 0, the invariants: a block is pinned for a client that has no pins."""
+    assert_caught(ObjectTable.client_lost, "self._release(client, object_id)", "pass", profile="dying workers", nodes=1)
