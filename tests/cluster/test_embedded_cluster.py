@@ -39,7 +39,7 @@ async def test_init_starts_a_cluster_and_shutdown_ends_it(surroundings: Surround
     assert (node["Resources"]["CPU"], node["Resources"]["disk"], node["Labels"]) == (3, 2, {"zone": "a"})
     assert (await asyncray.cluster_resources())["CPU"] == 3
     assert node["NodeID"] == asyncray.get_runtime_context().get_node_id()
-    (daemon,) = psutil.Process().children()
+    (daemon,) = (child for child in psutil.Process().children() if child.pid not in surroundings.pids)
     await asyncray.shutdown()
     assert not asyncray.is_initialized()
     assert not daemon.is_running()

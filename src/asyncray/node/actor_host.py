@@ -84,7 +84,7 @@ class ActorHost(Manager):
         """It is not wanted any more, and has no worker yet."""
         del self.actors[actor.actor_id]
         assert actor.claim is not None
-        actor.claim.cancelled = True
+        self._pool.withdraw(actor.claim)
         self._leases.resources.release(actor.allocation)
         self._leases.pump()
 

@@ -174,7 +174,7 @@ class LeaseManager(Manager):
         """The lease is over, and its worker, if it has one, is free for others."""
         claim = self._claims.pop(lease.lease_id, None)
         if claim is not None:
-            claim.cancelled = True
+            self._pool.withdraw(claim)
         worker = self._worker_of(lease)
         if worker is not None:
             self._pool.release(worker)

@@ -132,6 +132,12 @@ class WorkerPool(Manager):
         self._refill()
         return claim
 
+    def withdraw(self, claim: Claim) -> None:
+        """Nobody waits any more."""
+        claim.cancelled = True
+        if claim in self._claims:
+            self._claims.remove(claim)
+
     def release(self, worker: Worker) -> None:
         """The worker has nothing to do any more."""
         if worker.process_id not in self.workers or worker.ending:

@@ -143,6 +143,7 @@ class _Runner:
         """Returns once nothing is left."""
         deadline = asyncio.get_running_loop().time() + _SETTLING
         while True:
+            self._raise_if_wrong()
             gc.collect()  # what tracebacks keep alive
             left = quiescence(self._state())
             if not left:
