@@ -21,7 +21,7 @@ help:
 	@echo 'make demo      a tour of asyncray on this machine'
 	@echo 'make test      the tests; ARGS="-k arena" picks some'
 	@echo 'make chaos     workers are killed at random under load; CHAOS_SECONDS=30'
-	@echo 'make seeds     random programs on simulated clusters; SEEDS=1000'
+	@echo 'make seeds     random programs on simulated clusters, and planted bugs; SEEDS=1000'
 	@echo 'make lint      formatting, lint, types, generated code'
 	@echo 'make format    rewrites the sources as the linter wants them'
 	@echo 'make proto     generates $(PROTO)'
@@ -42,10 +42,10 @@ chaos: venv
 	@$(BIN)/python -m pytest tests/chaos -s $(ARGS)
 
 # All four run, whichever fails.
-# The normal tests run fifty of these.
+# The normal tests run fifty of these, and not the planted bugs that the simulator must catch.
 .PHONY: seeds
 seeds: venv
-	@$(BIN)/python -m pytest tests/sim/test_random_programs.py --sim-seeds $(SEEDS) --tb=line $(ARGS)
+	@$(BIN)/python -m pytest tests/planted tests/sim/test_random_programs.py --sim-seeds $(SEEDS) --tb=line $(ARGS)
 
 .PHONY: lint
 lint: venv

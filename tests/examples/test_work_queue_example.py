@@ -15,5 +15,5 @@ def test_all_jobs_are_finished_on_a_real_cluster(run_program: RunProgram) -> Non
 
 
 def test_the_tests_of_the_example_pass(run_program: RunProgram) -> None:
-    done = run_program("-m", "pytest", "-q", "-p", "no:cacheprovider", "examples/work_queue")
+    done = run_program("-m", "pytest", "-q", "-p", "no:cacheprovider", "--sim-seeds", "5", "examples/work_queue")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -23,7 +23,7 @@ and when those run must not differ from one run of a seed to the next."""
 _FIRST_FULL_COLLECTION: Final = 4_000_000
 """Callbacks until everything is looked at, what has survived a collection too; again whenever they have doubled: what
 that costs grows with the heap, which grows with them."""
-_LIVELOCK: Final = 2_000_000
+_LIVELOCK: Final = 1_000_000
 """Callbacks at one and the same virtual time that nobody needs."""
 _CANCELLED_SHARE: Final = 0.5
 _FEW_TIMERS: Final = 100
