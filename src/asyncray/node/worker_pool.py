@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable
@@ -135,7 +136,7 @@ class WorkerPool(Manager):
     def withdraw(self, claim: Claim) -> None:
         """Nobody waits any more."""
         claim.cancelled = True
-        if claim in self._claims:
+        with contextlib.suppress(ValueError):  # `_serve_claims` may be going through them
             self._claims.remove(claim)
 
     def release(self, worker: Worker) -> None:
@@ -167,7 +168,7 @@ class WorkerPool(Manager):
         """Starts workers: one for each claim, and as many as are to be ready."""
         if self._stopping:
             return
-        claims = sum(1 for claim in self._claims if not claim.cancelled)
+        claims = len(self._claims)
         starting = sum(1 for worker in self.workers.values() if worker.session is None and not worker.ending)
         ready = sum(1 for worker in self.workers.values() if not worker.dedicated and not worker.ending)
         missing = min(max(claims - starting, self._target - ready), max(self._target, _LEAST_STARTING) - starting)
@@ -269,7 +270,7 @@ class WorkerPool(Manager):
             " Their output is in the node's logs."
         )
         _log.error(text)
-        waiting = {claim.job_id for claim in self._claims if not claim.cancelled}
+        waiting = {claim.job_id for claim in self._claims}
         for session in self._sessions.by_process.values():
             if session.role == "driver" and session.job_id in waiting:
                 session.send(messages.WARNING, text)
