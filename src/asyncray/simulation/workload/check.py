@@ -162,7 +162,14 @@ class _Matcher:
                 for failure in outcome.failures
             ):
                 pass
-            case _ if self._is_fault(data) or (self._faults and self._may_live_on(outcome)):
+            case _ if self._is_fault(data):
+                pass
+            case [observation.VALUE, _] | [
+                observation.ERROR,
+                "asyncray.simulation.workload.observation.WorkloadError",
+                _,
+                _,
+            ] if self._faults and self._may_live_on(outcome):
                 pass
             case _:
                 self._report(where, outcome, data)
