@@ -109,6 +109,24 @@ def return_id(task_id: bytes, index: int) -> bytes:
     return task_id + index.to_bytes(4, "big")
 
 
+def store_key(object_id: bytes, owner: bytes) -> bytes:
+    """What the nodes' stores know an object by: its id (20 bytes), then the `ProcessId` of its owner (16 bytes).
+
+    A task that runs again in another process derives the ids of what it puts anew: those objects have another owner.
+    """
+    return object_id + owner
+
+
+def owner_of(key: bytes) -> bytes:
+    """The `ProcessId` of the owner of a stored object."""
+    return key[ObjectId.LENGTH :]
+
+
+def object_of(key: bytes) -> bytes:
+    """The `ObjectId` of a stored object."""
+    return key[: ObjectId.LENGTH]
+
+
 def put_id(task_id: bytes, counter: int) -> bytes:
     """The `ObjectId` (20 bytes) of the `counter`-th object that a task puts."""
     return task_id + (_PUT | counter).to_bytes(4, "big")

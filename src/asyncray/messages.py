@@ -5,8 +5,11 @@ exact Python types that the whole array (kind included) may have; `rpc/stream.py
 handler can take its fields as they are. Field names below stand in the order of the array.
 
 An *address* is the array `[process_id, node_id, unix_path, tcp]`: 16 bytes, 16 bytes, the path of the
-process's Unix socket, `host:port`. A *value* is the bytes of `serialization.py`. A *contained* field
-lists the references inside a value: `[[object_id, owner_address], ...]`, or None when there are none.
+process's Unix socket, `host:port`. A *key* is what the nodes' stores know an object by (`ids.store_key`):
+its id and its owner. A *location* of a stored object is `[node_id, node address, size, owner process_id,
+copies]`, where copies are `[node_id, node address]` each. A *value* is the bytes of `serialization.py`. A
+*contained* field lists the references inside a value: `[[object_id, owner_address], ...]`, or None when there
+are none.
 """
 
 from __future__ import annotations
@@ -57,14 +60,14 @@ CREATE_ACTOR: Final = (
 )
 ACTOR_CREATED: Final = 44  # actor_id, error (value) or None
 EXIT: Final = 45  # graceful: finish what was received first
-CREATE: Final = 46  # request_id, object_id, size in bytes
-CREATED: Final = 47  # request_id, offset in the arena, or -1 and why not
-SEAL: Final = 48  # object_id, owner process_id
-ABORT: Final = 49  # object_id: never sealed
-PIN: Final = 50  # request_id, object_id
-PINNED: Final = 51  # request_id, offset, size; size -1 when the object is not there
-UNPIN: Final = 52  # object_id
-FREE: Final = 53  # [object_id, ...]: their owner needs them no more
+CREATE: Final = 46  # request_id, key, size in bytes
+CREATED: Final = 47  # request_id, offset in the arena, or -1, and why not: "full" or "disk", and a text
+SEAL: Final = 48  # key
+ABORT: Final = 49  # key: never sealed
+PIN: Final = 50  # request_id, key, size, [[node_id, node address], ...] that may have it, priority
+PINNED: Final = 51  # request_id, offset, size (-1: it is lost), number of this copy if its owner should know, why not
+UNPIN: Final = 52  # key
+FREE: Final = 53  # [key, ...]: their owner needs them no more
 WARNING: Final = 55  # text
 NODE_DIED: Final = 56  # node_id: another node, and with it all processes there
 
@@ -90,9 +93,14 @@ OWNER_HELD: Final = 80  # process_id, its node_id or b"": the store holds object
 
 # ---- states of a value (VALUE.state, an entry of RESULT.returns)
 INLINE: Final = 1  # the value itself
-STORED: Final = 2  # [node_id, node address (host:port), size]: in that node's arena
+STORED: Final = 2  # a location: in that node's store
 ERROR: Final = 3  # a pickled exception, as a value
 GONE: Final = 4  # freed or lost
+
+# ---- priorities of a PIN: what is fetched first
+FOR_ARGUMENTS: Final = 0  # a task cannot begin without it
+FOR_GET: Final = 1  # somebody awaits the value
+FOR_WAIT: Final = 2  # somebody waits until it is here
 
 # ---- statuses of a RESULT
 OK: Final = 0
@@ -138,11 +146,11 @@ SHAPES: Final[dict[int, frozenset[tuple[type, ...]]]] = dict(
         _shapes(ACTOR_CREATED, bytes, (bytes, _NONE)),
         _shapes(EXIT, bool),
         _shapes(CREATE, int, bytes, int),
-        _shapes(CREATED, int, int, str),
-        _shapes(SEAL, bytes, bytes),
+        _shapes(CREATED, int, int, str, str),
+        _shapes(SEAL, bytes),
         _shapes(ABORT, bytes),
-        _shapes(PIN, int, bytes),
-        _shapes(PINNED, int, int, int),
+        _shapes(PIN, int, bytes, int, list, int),
+        _shapes(PINNED, int, int, int, int, str),
         _shapes(UNPIN, bytes),
         _shapes(FREE, list),
         _shapes(LOG, int, str, str, str),

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 from asyncray import messages
+from asyncray.ids import owner_of
 from asyncray.node.sessions import Session, Sessions
 from asyncray.platform import Platform
 from asyncray.rpc.service import Manager
@@ -65,13 +67,13 @@ class StoreManager(Manager):
         self._owners.pop(process_id, None)
         self.table.owner_lost(process_id)
 
-    def _on_create(self, session: Session, request_id: int, object_id: bytes, size: int) -> None:
-        outcome = self.table.create(self._client(session), object_id, size)
+    def _on_create(self, session: Session, request_id: int, key: bytes, size: int) -> None:
+        outcome = self.table.create(self._client(session), key, size)
         if isinstance(outcome, int):
             self._allocated.set()
-            session.send(messages.CREATED, request_id, outcome, "")
+            session.send(messages.CREATED, request_id, outcome, "", "")
         else:
-            session.send(messages.CREATED, request_id, -1, self._refusal(outcome))
+            session.send(messages.CREATED, request_id, -1, "full", self._refusal(outcome))
 
     def _refusal(self, refusal: Refusal) -> str:
         used, capacity = self.table.used, self._capacity
@@ -81,41 +83,51 @@ class StoreManager(Manager):
             )
         return f"no room for {refusal.size} bytes: {used} of the object store's {capacity} bytes are in use. {_REMEDY}"
 
-    def _on_seal(self, session: Session, object_id: bytes, owner: bytes) -> None:
-        self.table.seal(self._client(session), object_id, owner)
+    def _on_seal(self, session: Session, key: bytes) -> None:
+        owner = owner_of(key)
+        self.table.seal(self._client(session), key, owner)
         if owner not in self._owners and self.table.holds_for(owner):
             self._owners[owner] = None
             self.on_first_held(owner)
-        self._answer_waiting(object_id)
+        self._answer_waiting(key)
 
-    def _on_abort(self, session: Session, object_id: bytes) -> None:
-        self.table.abort(self._client(session), object_id)
-        self._answer_waiting(object_id)
+    def _on_abort(self, session: Session, key: bytes) -> None:
+        self.table.abort(self._client(session), key)
+        self._answer_waiting(key)
 
-    def _on_pin(self, session: Session, request_id: int, object_id: bytes) -> None:
-        client = self._client(session)
-        if self.table.is_unsealed(object_id):  # its writer's message is on another stream than the news of its result
-            self._waiting.setdefault(object_id, []).append((session, request_id))
+    def _on_pin(
+        self, session: Session, request_id: int, key: bytes, size: int, sources: list[list[Any]], priority: int
+    ) -> None:
+        if self.table.is_unsealed(key):  # its writer's message is on another stream than the news of its result
+            self._waiting.setdefault(key, []).append((session, request_id))
             return
-        pinned = self.table.pin(client, object_id)
-        session.send(messages.PINNED, request_id, *(pinned or (0, -1)))
+        self._pin(session, request_id, key)
 
-    def _answer_waiting(self, object_id: bytes) -> None:
-        for session, request_id in self._waiting.pop(object_id, ()):
+    def _pin(self, session: Session, request_id: int, key: bytes) -> None:
+        pinned = self.table.pin(self._client(session), key)
+        if pinned is None:
+            session.send(messages.PINNED, request_id, 0, -1, 0, "is not in its node's store any more")
+        else:
+            session.send(messages.PINNED, request_id, *pinned, 0, "")
+
+    def _answer_waiting(self, key: bytes) -> None:
+        if self.table.is_unsealed(key):
+            return
+        for session, request_id in self._waiting.pop(key, ()):
             if session in self._clients:
-                self._on_pin(session, request_id, object_id)
+                self._pin(session, request_id, key)
 
-    def _on_unpin(self, session: Session, object_id: bytes) -> None:
-        self.table.unpin(self._client(session), object_id)
+    def _on_unpin(self, session: Session, key: bytes) -> None:
+        self.table.unpin(self._client(session), key)
 
-    def _on_free(self, session: Session, object_ids: list[bytes]) -> None:
-        self.table.free(object_ids)
+    def _on_free(self, session: Session, keys: list[bytes]) -> None:
+        self.table.free(keys)
 
     def _session_lost(self, session: Session) -> None:
         client = self._clients.pop(session, None)
         if client is not None:
-            for object_id in self.table.client_lost(client):
-                self._answer_waiting(object_id)
+            for key in self.table.client_lost(client):
+                self._answer_waiting(key)
 
     def _client(self, session: Session) -> int:
         number = self._clients.get(session)

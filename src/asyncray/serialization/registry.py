@@ -9,7 +9,7 @@ from __future__ import annotations
 import copyreg
 import pickle
 from collections.abc import Callable
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import Any, Final
 
 import cloudpickle
@@ -62,11 +62,21 @@ def _build() -> None:
     global _copyreg_seen
     _copyreg_seen = dict(copyreg.dispatch_table)
     # In this order, since cloudpickle's table ends with copyreg's.
-    new = {**cloudpickle.Pickler.dispatch_table, memoryview: _reduce_view, **_registered}
+    new = {**cloudpickle.Pickler.dispatch_table, CodeType: _reduce_code, memoryview: _reduce_view, **_registered}
     # Never empty in between: another thread may be pickling.
     table.update(new)
     for stale in table.keys() - new.keys():
         del table[stale]
+
+
+def _reduce_code(code: CodeType) -> tuple[Any, ...]:
+    """With the name of its file, which tracebacks show: cloudpickle leaves that out from 3.1.3 on."""
+    build, arguments = cloudpickle.Pickler.dispatch_table[CodeType](code)
+    return _restore_code, (build, arguments, code.co_filename)
+
+
+def _restore_code(build: Callable[..., CodeType], arguments: tuple[Any, ...], filename: str) -> CodeType:
+    return build(*arguments).replace(co_filename=filename)
 
 
 def _reduce_view(view: memoryview) -> tuple[Any, ...]:

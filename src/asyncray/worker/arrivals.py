@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from asyncray import messages
 from asyncray.errors import ProtocolError
+from asyncray.ids import store_key
 from asyncray.messages import STORED
 from asyncray.worker.calls import Call, ReceivedTemplate
+from asyncray.worker.location import Location
 from asyncray.worker.peers import PeerLink
 from asyncray.worker.store_client import Pin
 
@@ -52,7 +54,9 @@ class Arrivals:
         try:
             for _, object_id, state, value in call.references or ():
                 if state == STORED and object_id not in pins:
-                    pins[object_id] = await self._runtime.objects.pin_location(object_id, value[0], value[1])
+                    pins[object_id] = await self._runtime.objects.pin_location(
+                        object_id, Location(*value), messages.FOR_ARGUMENTS
+                    )
         except BaseException:
             self._unpin(pins)
             raise
@@ -107,9 +111,9 @@ class Arrivals:
         if call.references is None:
             return True
         pins: dict[bytes, Pin] = {}
-        for _, object_id, state, _ in call.references:
+        for _, object_id, state, value in call.references:
             if state == STORED and object_id not in pins:
-                pin = self._runtime.store.pinned(object_id)
+                pin = self._runtime.store.pinned(store_key(object_id, value[3]))
                 if pin is None:
                     self._unpin(pins)
                     return False

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 from asyncray import messages, serialization
 from asyncray.errors import AsyncrayError, ObjectFreedError, OwnerDiedError, TaskCancelledError
 from asyncray.messages import ERROR, GONE, INLINE, STORED
+from asyncray.worker.location import Location
 from asyncray.worker.peers import PeerLink
-from asyncray.worker.reference import Reference
+from asyncray.worker.reference import Reference, Waiter
 from asyncray.worker.store_client import Pin
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 PENDING: Final = 0
 """`Reference.state` before the value exists (or is known here). The other states are those of messages.py."""
-
-Waiter = Callable[[Reference], None]
 
 _ASKED: Final = "asked"
 """`Reference.value` of a pending borrowed object whose owner has been asked."""
@@ -32,30 +31,6 @@ class Observer:
 
     def __init__(self, callback: Waiter) -> None:
         self.callback = callback
-
-
-class Location:
-    """`Reference.value` of a stored object."""
-
-    __slots__ = ("error", "node_address", "node_id", "pin", "size", "waiting")
-
-    def __init__(self, node_id: bytes, node_address: str, size: int) -> None:
-        self.node_id = node_id
-        self.node_address = node_address
-        self.size = size
-        self.pin: Pin | None = None
-        self.error: bytes | None = None
-        """Why this process cannot read it, as a value. Others may, and it is still to be freed."""
-        self.waiting: list[Waiter] | None = None
-        """Who waits for the pin that has been asked for."""
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether it has been fetched, or never will be."""
-        return self.pin is not None or self.error is not None
-
-    def pack(self) -> list[Any]:
-        return [self.node_id, self.node_address, self.size]
 
 
 class Countdown:
@@ -264,7 +239,7 @@ class Objects:
             self._runtime.store.unhold(location.pin)
             location.pin = None
         if reference.owner is None:
-            self.free_stored(reference.id, location.node_id, location.node_address)
+            self.free_stored(reference.id, location)
         reference.state, reference.value = GONE, None
 
     def close(self, reason: AsyncrayError, *, tell: bool) -> None:
@@ -283,11 +258,11 @@ class Objects:
             for callback in waiting:
                 callback(reference)
 
-    def free_stored(self, object_id: bytes, node_id: bytes, node_address: str) -> None:
+    def free_stored(self, object_id: bytes, location: Location) -> None:
         nodes = self._runtime.nodes
         assert nodes.own is not None
-        link = nodes.own if node_id == nodes.own.node_id else nodes.other(node_address)
-        link.send(messages.FREE, [object_id])
+        link = nodes.own if location.node_id == nodes.own.node_id else nodes.other(location.node_address)
+        link.send(messages.FREE, [location.key(object_id)])
 
     # ----------------------------------------------------------------- internals
 
@@ -320,7 +295,7 @@ class Objects:
 
     async def _pin(self, reference: Reference, location: Location) -> None:
         try:
-            pin = await self.pin_location(reference.id, location.node_id, location.node_address)
+            pin = await self.pin_location(reference.id, location, messages.FOR_GET)
         except Exception as error:
             waiting, location.waiting = location.waiting or [], None
             location.error = serialization.dumps_error(error)
@@ -333,16 +308,16 @@ class Objects:
         for callback in waiting:
             callback(reference)
 
-    async def pin_location(self, object_id: bytes, node_id: bytes, node_address: str) -> Pin:
+    async def pin_location(self, object_id: bytes, location: Location, priority: int) -> Pin:
         """Pins a stored object in this node's store. Raises ObjectLostError."""
         own = self._runtime.nodes.own
         assert own is not None
-        if node_id != own.node_id:
+        if location.node_id != own.node_id:
             raise AsyncrayError(
-                f"object {object_id.hex()} is in the store of the node at {node_address}: objects above"
+                f"object {object_id.hex()} is in the store of the node at {location.node_address}: objects above"
                 f" {self._runtime.config.inline_limit} bytes can only be read on the node that holds them"
             )
-        return await self._runtime.store.pin(object_id)
+        return await self._runtime.store.pin(location.key(object_id), location.size, location.sources(), priority)
 
     def _on_get(self, link: PeerLink, object_id: bytes) -> None:
         reference = self._runtime.ownership.owned(object_id)

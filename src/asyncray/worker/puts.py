@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from asyncray import serialization
 from asyncray.errors import AsyncrayError
-from asyncray.ids import put_id
+from asyncray.ids import put_id, store_key
 from asyncray.messages import INLINE, STORED
 from asyncray.serialization import Serialized
 from asyncray.worker.context import current_task
+from asyncray.worker.location import Location
 from asyncray.worker.object_ref import ObjectRef
-from asyncray.worker.objects import Location
 from asyncray.worker.reference import Reference
 
 if TYPE_CHECKING:
@@ -80,7 +80,8 @@ class Puts:
 
     async def _store(self, reference: Reference, serialized: Serialized) -> None:
         runtime = self._runtime
-        await runtime.store.put(reference.id, serialized, runtime.process_id)
+        await runtime.store.put(store_key(reference.id, runtime.process_id), serialized)
         node = runtime.nodes.own
         assert node is not None
-        runtime.objects.resolve(reference, STORED, Location(node.node_id, node.address, serialized.size))
+        location = Location(node.node_id, node.address, serialized.size, runtime.process_id)
+        runtime.objects.resolve(reference, STORED, location)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from asyncray.messages import Address
@@ -68,6 +69,9 @@ class Reference:
         counts = f"local={self.local} tasks={self.tasks} containers={self.containers} lineage={self.lineage}"
         role = f"borrowers={len(self.borrowers or ())}" if self.owner is None else f"borrow={self.sequence}"
         return f"<Reference {self.id.hex()} {counts} {role}>"
+
+
+Waiter = Callable[[Reference], None]
 
 
 class Execution:

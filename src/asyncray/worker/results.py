@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from asyncray import errors, serialization
-from asyncray.ids import return_id
+from asyncray.ids import return_id, store_key
 from asyncray.messages import FAILED, INLINE, STORED
 from asyncray.portable_exception import type_name
 from asyncray.serialization import Serialized
@@ -15,8 +15,8 @@ from asyncray.worker.calls import Call
 if TYPE_CHECKING:
     from asyncray.worker.runtime import Runtime
 
-Store = Callable[[bytes, Serialized, bytes], None]
-"""Puts `(object_id, value, owner's process id)` into the node's store."""
+Store = Callable[[bytes, Serialized], None]
+"""Puts `(key, value)` into the node's store."""
 
 
 class Results:
@@ -31,14 +31,14 @@ class Results:
 
     async def pack_on_loop(self, call: Call, value: Any) -> None:
         """For coroutines. Large values are copied at once: other coroutines could change them during the wait."""
-        large: list[tuple[bytes, Serialized, bytes]] = []
+        large: list[tuple[bytes, Serialized]] = []
 
-        def keep(object_id: bytes, serialized: Serialized, owner: bytes) -> None:
-            large.append((object_id, Serialized.of_bytes(serialized.to_bytes()), owner))
+        def keep(key: bytes, serialized: Serialized) -> None:
+            large.append((key, Serialized.of_bytes(serialized.to_bytes())))
 
         self._pack(call, value, keep)
-        for object_id, serialized, owner in large:
-            await self._runtime.store.put(object_id, serialized, owner)
+        for key, serialized in large:
+            await self._runtime.store.put(key, serialized)
 
     def fail(self, call: Call, error: BaseException) -> None:
         """The call has raised, or could not run. What it had stored already is freed."""
@@ -90,20 +90,21 @@ class Results:
         if serialized.size <= min(self._runtime.config.inline_limit, room):
             data = serialized.to_bytes()
             return data if contained is None else [INLINE, data, contained]
-        object_id = return_id(call.task_id, index)
-        store(object_id, serialized, call.link.process_id)
-        call.stored.append(object_id)
+        owner = call.link.process_id
+        key = store_key(return_id(call.task_id, index), owner)
+        store(key, serialized)
+        call.stored.append(key)
         node = self._runtime.nodes.own
         assert node is not None
-        return [STORED, [node.node_id, node.address, serialized.size], contained]
+        return [STORED, [node.node_id, node.address, serialized.size, owner, []], contained]
 
-    def _store(self, object_id: bytes, serialized: Serialized, owner: bytes) -> None:
+    def _store(self, key: bytes, serialized: Serialized) -> None:
         store = self._runtime.store
-        creation = store.create(object_id, serialized.size)
+        creation = store.create(key, serialized.size)
         block = self._runtime.platform.threads.wait(creation, self._runtime.loop)
         try:
             serialized.write_into(block)
         except BaseException:
-            self._runtime.call_soon(store.abort, object_id)
+            self._runtime.call_soon(store.abort, key)
             raise
-        self._runtime.call_soon(store.seal, object_id, owner)
+        self._runtime.call_soon(store.seal, key)

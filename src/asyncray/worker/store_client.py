@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from asyncray import messages
 from asyncray.errors import ObjectLostError, ObjectStoreFullError
+from asyncray.ids import object_of
 from asyncray.store.views import PinnedView
 from asyncray.worker.node_link import NodeLink
 
@@ -20,10 +21,10 @@ if TYPE_CHECKING:
 class Pin:
     """An object of the node's store that this process reads. Held while references or views of it live."""
 
-    __slots__ = ("holders", "object_id", "view")
+    __slots__ = ("holders", "key", "view")
 
-    def __init__(self, object_id: bytes, view: PinnedView) -> None:
-        self.object_id = object_id
+    def __init__(self, key: bytes, view: PinnedView) -> None:
+        self.key = key
         self.view = view
         self.holders = 0
         """Fetched references and running tasks that need the pin, apart from the views."""
@@ -50,63 +51,63 @@ class StoreClient:
             self._arena = self._runtime.platform.arenas.attach(self._node.arena_path, self._node.arena_capacity)
         return self._arena
 
-    async def create(self, object_id: bytes, size: int) -> memoryview:
+    async def create(self, key: bytes, size: int) -> memoryview:
         """A block of `size` bytes to write. Raises ObjectStoreFullError with the sizes."""
         await self._runtime.joined()
-        offset, why = await self._ask(
-            self._node.request(messages.CREATE, object_id, size),
-            lambda offset, _: self._give_back(messages.ABORT, object_id, granted=offset >= 0),
+        offset, _, why = await self._ask(
+            self._node.request(messages.CREATE, key, size),
+            lambda offset, *_: self._give_back(messages.ABORT, key, granted=offset >= 0),
         )
         if offset < 0:
             raise ObjectStoreFullError(why)
         return self._attached().writable(offset, size)
 
-    def seal(self, object_id: bytes, owner: bytes) -> None:
-        self._node.send(messages.SEAL, object_id, owner)
+    def seal(self, key: bytes) -> None:
+        self._node.send(messages.SEAL, key)
 
-    def free(self, object_ids: list[bytes]) -> None:
+    def free(self, keys: list[bytes]) -> None:
         """Objects of another owner, or of nobody, that were sealed in vain."""
-        self._node.send(messages.FREE, object_ids)
+        self._node.send(messages.FREE, keys)
 
-    def abort(self, object_id: bytes) -> None:
-        self._node.send(messages.ABORT, object_id)
+    def abort(self, key: bytes) -> None:
+        self._node.send(messages.ABORT, key)
 
-    async def put(self, object_id: bytes, serialized: Serialized, owner: bytes) -> None:
-        """Stores a value under `object_id`."""
-        block = await self.create(object_id, serialized.size)
+    async def put(self, key: bytes, serialized: Serialized) -> None:
+        """Stores a value."""
+        block = await self.create(key, serialized.size)
         try:
             serialized.write_into(block)
         except BaseException:
-            self.abort(object_id)
+            self.abort(key)
             raise
-        self.seal(object_id, owner)
+        self.seal(key)
 
-    def pinned(self, object_id: bytes) -> Pin | None:
+    def pinned(self, key: bytes) -> Pin | None:
         """The pin that this process has already, counted in `holders` as `pin` does."""
-        pin = self._pins.get(object_id)
+        pin = self._pins.get(key)
         if pin is not None:
             pin.holders += 1
         return pin
 
-    async def pin(self, object_id: bytes) -> Pin:
-        """Makes sure that the object stays where it is. Raises ObjectLostError when it is not in the store.
+    async def pin(self, key: bytes, size: int, sources: list[list[Any]], priority: int) -> Pin:
+        """Makes sure that the object is in the store and stays where it is. Raises ObjectLostError if it cannot be had.
 
         The caller counts in `holders`, and calls `unhold` in the end.
         """
-        pin = self._pins.get(object_id)
+        pin = self._pins.get(key)
         if pin is None:
-            offset, size = await self._ask(
-                self._node.request(messages.PIN, object_id),
-                lambda _, size: self._give_back(messages.UNPIN, object_id, granted=size >= 0),
+            offset, size, _, why = await self._ask(
+                self._node.request(messages.PIN, key, size, sources, priority),
+                lambda _, size, *__: self._give_back(messages.UNPIN, key, granted=size >= 0),
             )
             if size < 0:
-                raise ObjectLostError(f"object {object_id.hex()} is not in its node's store any more")
-            known = self._pins.get(object_id)
+                raise ObjectLostError(f"object {object_of(key).hex()} {why}")
+            known = self._pins.get(key)
             if known is not None:  # two requests crossed: one pin of ours is enough
-                self._node.send(messages.UNPIN, object_id)
+                self._node.send(messages.UNPIN, key)
                 pin = known
             else:
-                pin = self._pins[object_id] = Pin(object_id, PinnedView(self._attached().view(offset, size)))
+                pin = self._pins[key] = Pin(key, PinnedView(self._attached().view(offset, size)))
         pin.holders += 1
         return pin
 
@@ -124,9 +125,9 @@ class StoreClient:
             task.add_done_callback(give_back)
             raise
 
-    def _give_back(self, kind: int, object_id: bytes, *, granted: bool) -> None:
+    def _give_back(self, kind: int, key: bytes, *, granted: bool) -> None:
         if granted:
-            self._node.send(kind, object_id)
+            self._node.send(kind, key)
 
     def unhold(self, pin: Pin) -> None:
         pin.holders -= 1
@@ -140,14 +141,14 @@ class StoreClient:
             return
         kept: dict[Pin, None] = {}
         for pin in self._unused:
-            if pin.holders or self._pins.get(pin.object_id) is not pin:
+            if pin.holders or self._pins.get(pin.key) is not pin:
                 continue
             if pin.view.in_use:
                 kept[pin] = None
                 continue
-            del self._pins[pin.object_id]
+            del self._pins[pin.key]
             if not self._node.lost:
-                self._node.send(messages.UNPIN, pin.object_id)
+                self._node.send(messages.UNPIN, pin.key)
         self._unused = kept
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ from asyncray.errors import AsyncrayError, NodeDiedError, SchedulingError, Worke
 from asyncray.ids import return_id
 from asyncray.messages import ERROR, INLINE, OK, STORED, Address
 from asyncray.worker.dependencies import Dependencies
+from asyncray.worker.location import Location
 from asyncray.worker.node_link import NodeLink
 from asyncray.worker.objects import PENDING
 from asyncray.worker.peers import PeerLink
@@ -259,7 +260,7 @@ class Submitter:
         for reference, (state, value, _) in zip(references, slots, strict=True):
             wanted = reference.in_use and reference.state == PENDING
             if state == STORED and not wanted:
-                self._runtime.objects.free_stored(reference.id, value[0], value[1])
+                self._runtime.objects.free_stored(reference.id, Location(*value))
             elif state == STORED:
                 self._runtime.objects.resolve_stored(reference, value)
             elif wanted:
@@ -271,7 +272,7 @@ class Submitter:
         slots = [slot for slot in returns if type(slot) is list]
         for index, slot in enumerate(returns):
             if type(slot) is list and slot[0] == STORED:
-                self._runtime.objects.free_stored(return_id(task_id, index), slot[1][0], slot[1][1])
+                self._runtime.objects.free_stored(return_id(task_id, index), Location(*slot[1]))
         if any(slot[2] for slot in slots):
             with self._runtime.ownership_lock:
                 self._runtime.ownership.result_contains(task_id, link.address, [(None, slot[2]) for slot in slots])

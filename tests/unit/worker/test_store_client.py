@@ -9,7 +9,7 @@ from typing import Any
 from asyncray import messages
 from asyncray.worker.store_client import StoreClient
 
-OBJECT = bytes(20)
+OBJECT = bytes(36), 8, [], messages.FOR_GET
 
 
 class Node:
@@ -22,13 +22,13 @@ class Node:
     def __init__(self) -> None:
         self.pins = 0
 
-    async def request(self, kind: int, object_id: bytes) -> list[Any]:
+    async def request(self, kind: int, key: bytes, size: int, sources: list[Any], priority: int) -> list[Any]:
         assert kind == messages.PIN
         await asyncio.sleep(0)
         self.pins += 1
-        return [0, 8]
+        return [0, 8, 0, ""]
 
-    def send(self, kind: int, object_id: bytes) -> None:
+    def send(self, kind: int, key: bytes) -> None:
         assert kind == messages.UNPIN
         self.pins -= 1
 
@@ -46,20 +46,20 @@ def client_of(node: Node) -> StoreClient:
 async def test_requests_that_cross_end_as_one_pin() -> None:
     node = Node()
     client = client_of(node)
-    first, second = await asyncio.gather(client.pin(OBJECT), client.pin(OBJECT))
+    first, second = await asyncio.gather(client.pin(*OBJECT), client.pin(*OBJECT))
     assert first is second and first.holders == 2 and node.pins == 1
     client.unhold(first)
     client.sweep()
     assert node.pins == 1
     client.unhold(first)
     client.sweep()
-    assert node.pins == 0 and client.pinned(OBJECT) is None
+    assert node.pins == 0 and client.pinned(OBJECT[0]) is None
 
 
 async def test_a_pin_whose_request_was_cancelled_is_given_back() -> None:
     node = Node()
     client = client_of(node)
-    waiting = asyncio.create_task(client.pin(OBJECT))
+    waiting = asyncio.create_task(client.pin(*OBJECT))
     await asyncio.sleep(0)
     waiting.cancel()
     await asyncio.wait([waiting])
@@ -71,11 +71,11 @@ async def test_a_pin_whose_request_was_cancelled_is_given_back() -> None:
 async def test_an_object_taken_again_and_again_while_a_view_of_it_lives_costs_nothing_more() -> None:
     node = Node()
     client = client_of(node)
-    pin = await client.pin(OBJECT)
+    pin = await client.pin(*OBJECT)
     view = pin.view.acquire()
     client.unhold(pin)
     for _ in range(1000):
-        again = client.pinned(OBJECT)
+        again = client.pinned(OBJECT[0])
         assert again is pin
         client.unhold(pin)
     client.sweep()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asyncray.control.session import Session as ControlSession
-from asyncray.ids import ObjectId
+from asyncray.ids import ObjectId, ProcessId, object_of
 from asyncray.node.service import NodeManager
 from asyncray.node.sessions import Session, Sessions
 from asyncray.resources import UNITS, Resources
@@ -17,7 +17,9 @@ def short(id: bytes) -> str:
 
 
 def object_name(object_id: bytes) -> str:
-    """The task that made the object, and whether it was its return value or put by it."""
+    """Of an id, or of a key: the task that made the object, and whether it was its return value or put by it."""
+    if len(object_id) == ObjectId.LENGTH + ProcessId.LENGTH:
+        object_id = object_of(object_id)
     if len(object_id) != ObjectId.LENGTH:
         return object_id.hex()
     index = int.from_bytes(object_id[16:], "big")

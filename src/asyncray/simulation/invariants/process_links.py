@@ -9,8 +9,8 @@ from asyncray.rpc.stream import FrameStream
 from asyncray.simulation.invariants.naming import object_name, runtime_name, short
 from asyncray.simulation.invariants.references import known_references
 from asyncray.simulation.invariants.state import Survivors
+from asyncray.worker.location import Location
 from asyncray.worker.node_link import NodeLink
-from asyncray.worker.objects import Location
 from asyncray.worker.peers import PeerLink
 from asyncray.worker.runtime import Runtime
 from asyncray.worker.store_client import Pin
@@ -61,10 +61,10 @@ def _pins(where: str, runtime: Runtime) -> Iterator[str]:
     for reference in known_references(runtime.ownership):
         if type(reference.value) is Location and reference.value.pin is not None:
             readers[reference.value.pin] += 1
-    for object_id, pin in store._pins.items():
-        what = f"{where}: its pin of object {object_name(object_id)}"
-        if pin.object_id != object_id:
-            yield f"{what} is that of object {object_name(pin.object_id)}"
+    for key, pin in store._pins.items():
+        what = f"{where}: its pin of object {object_name(key)}"
+        if pin.key != key:
+            yield f"{what} is that of object {object_name(pin.key)}"
         if pin.holders < readers[pin]:
             yield f"{what} is needed by {readers[pin]} references, and {pin.holders} are counted"
         elif not pin.holders and pin not in store._unused:
@@ -93,8 +93,8 @@ def leftovers(runtime: Runtime, survivors: Survivors) -> Iterator[str]:
     for name in sorted(task.get_name() for task in runtime._tasks):
         yield f"{where}: the background task {name!r} runs"
     if runtime.process_id not in survivors.processes:
-        for object_id in {**runtime.store._pins, **{pin.object_id: pin for pin in runtime.store._unused}}:
-            yield f"{where}: object {object_name(object_id)} is pinned"
+        for key in {**runtime.store._pins, **{pin.key: pin for pin in runtime.store._unused}}:
+            yield f"{where}: object {object_name(key)} is pinned"
 
 
 def _stream(what: str, stream: FrameStream | None) -> Iterator[str]:

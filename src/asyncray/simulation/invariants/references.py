@@ -9,7 +9,8 @@ from asyncray.messages import STORED
 from asyncray.simulation.invariants.naming import object_name, runtime_name, short
 from asyncray.simulation.invariants.process_tasks import holders_of_lifetimes, unfinished_tasks
 from asyncray.simulation.invariants.state import Survivors
-from asyncray.worker.objects import PENDING, Location
+from asyncray.worker.location import Location
+from asyncray.worker.objects import PENDING
 from asyncray.worker.ownership import Ownership
 from asyncray.worker.reference import Execution, Reference
 from asyncray.worker.runtime import Runtime
@@ -157,7 +158,7 @@ def _value(where: str, runtime: Runtime, reference: Reference) -> Iterator[str]:
         yield f"{what} is {'' if reference.state == STORED else 'not '}stored, and its value says otherwise"
     elif reference.state == STORED:
         pin: Pin | None = reference.value.pin
-        if pin is not None and (runtime.store._pins.get(pin.object_id) is not pin or pin.holders < 1):
+        if pin is not None and (runtime.store._pins.get(pin.key) is not pin or pin.holders < 1):
             yield f"{what} is read from the store, and its pin is given back"
 
 

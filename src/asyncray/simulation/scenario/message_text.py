@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from asyncray import messages
-from asyncray.ids import return_id
+from asyncray.ids import object_of, return_id
 from asyncray.resources import UNITS
 from asyncray.simulation.scenario.names import Names
 
@@ -74,8 +74,12 @@ def _amounts(names: Names, resources: dict[str, int]) -> str:
     return amounts(resources)
 
 
-def _objects(names: Names, ids: list[bytes]) -> str:
-    return ", ".join(map(names.object, ids))
+def _stored(names: Names, key: bytes) -> str:
+    return names.object(object_of(key))
+
+
+def _all_stored(names: Names, keys: list[bytes]) -> str:
+    return ", ".join(_stored(names, key) for key in keys)
 
 
 def _tasks(names: Names, ids: list[bytes]) -> str:
@@ -124,14 +128,14 @@ _FIELDS: Final[dict[int, tuple[Show | None, ...]]] = {
     messages.CREATE_ACTOR: (Names.actor,),
     messages.ACTOR_CREATED: (Names.actor, _if("failed")),
     messages.EXIT: (_unless("at once"),),
-    messages.CREATE: (None, Names.object, _bytes),
+    messages.CREATE: (None, _stored, _bytes),
     messages.CREATED: (None, lambda names, offset: "refused" if offset < 0 else ""),
-    messages.SEAL: (Names.object,),
-    messages.ABORT: (Names.object,),
-    messages.PIN: (None, Names.object),
+    messages.SEAL: (_stored,),
+    messages.ABORT: (_stored,),
+    messages.PIN: (None, _stored),
     messages.PINNED: (None, None, _bytes),
-    messages.UNPIN: (Names.object,),
-    messages.FREE: (_objects,),
+    messages.UNPIN: (_stored,),
+    messages.FREE: (_all_stored,),
     messages.WARNING: (_text,),
     messages.NODE_DIED: (Names.process,),
     messages.SUBSCRIBE_ACTOR: (Names.actor,),

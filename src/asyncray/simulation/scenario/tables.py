@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Final
 
+from asyncray.ids import object_of
 from asyncray.messages import ERROR, GONE, INLINE, STORED
 from asyncray.simulation.cluster import SimCluster, SimNode
 from asyncray.simulation.scenario.message_text import amounts, size
@@ -96,7 +97,9 @@ def store(cluster: SimCluster, names: Names) -> list[str]:
             pinned = sorted(readers[client] for client in block.pinned_by)
             pins = f", pinned by {', '.join(pinned)}" if pinned else ""
             owner = names.process(block.owner)
-            lines.append(f"{node.name}: {names.object(block.object_id)} of {owner}, {size(block.size)}{pins}")
+            lines.append(
+                f"{node.name}: {names.object(object_of(block.object_id))} of {owner}, {size(block.size)}{pins}"
+            )
     return sorted(lines)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from asyncray import messages
 from asyncray.config import Config
+from asyncray.ids import store_key
 from asyncray.node.control_link import NodeIdentity
 from asyncray.node.service import NodeManager, NodeSettings
 from asyncray.platform import Platform
@@ -64,16 +65,16 @@ async def busy_node() -> Node:
     node.driver.ask(3, CPU=3)
     node.manager.actors.place(b"actor-----------", JOB, {}, {"memory": 10_000}, {}, [])
     node.driver.ask(4, CPU=0.5, memory=1)
-    objects = [bytes([number]) * 20 for number in range(4)]
+    objects = [store_key(bytes([number]) * 20, b"d" * 16) for number in range(4)]
     for object_id in objects:
         first.say(messages.CREATE, 1, object_id, 100_000)
     for object_id in objects[:3]:
-        first.say(messages.SEAL, object_id, b"d" * 16)
+        first.say(messages.SEAL, object_id)
     for object_id in objects[:2]:
-        second.say(messages.PIN, 1, object_id)
-    node.driver.say(messages.PIN, 1, objects[2])
+        second.say(messages.PIN, 1, object_id, 100_000, [], messages.FOR_GET)
+    node.driver.say(messages.PIN, 1, objects[2], 100_000, [], messages.FOR_GET)
     node.driver.say(messages.FREE, objects[:1])
-    node.driver.say(messages.PIN, 2, objects[3])
+    node.driver.say(messages.PIN, 2, objects[3], 100_000, [], messages.FOR_GET)
     return node
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from asyncray import messages
+from asyncray.ids import store_key
 from asyncray.node.lease_queue import Allocation, LeaseRequest
 from asyncray.node.local_scheduler import Lease
 from asyncray.node.service import NodeManager
@@ -136,7 +137,8 @@ def ask_for_a_pin_without_being_a_client(node: NodeManager) -> None:
 
 
 def seal_behind_a_waiter(node: NodeManager) -> None:
-    node.store._waiting[b"\x01" * 20] = node.store._waiting.pop(b"\x03" * 20)
+    sealed, unsealed = (store_key(bytes([number]) * 20, b"d" * 16) for number in (1, 3))
+    node.store._waiting[sealed] = node.store._waiting.pop(unsealed)
 
 
 def lose_a_client(node: NodeManager) -> None:

@@ -16,8 +16,9 @@ from asyncray.simulation.invariants.process_tasks import exclusivity
 from asyncray.worker.actor_client import ActorLane
 from asyncray.worker.control_link import ControlLink
 from asyncray.worker.execution import Executor
+from asyncray.worker.location import Location
 from asyncray.worker.node_link import NodeLink
-from asyncray.worker.objects import CANCELLED, Location
+from asyncray.worker.objects import CANCELLED
 from asyncray.worker.peers import PeerLink
 from asyncray.worker.pipeline import Lease, Pipeline
 from asyncray.worker.reference import Execution
@@ -79,7 +80,7 @@ def busy_driver() -> Runtime:
     lane.queue.append(next_call)
     lane.unresolved.add(next_call)
     stored = runtime.ownership.own(b"s" * 20)
-    location = Location(NODE, "host:1", 8)
+    location = Location(NODE, "host:1", 8, b"o" * 16)
     view: Any = SimpleNamespace(in_use=False)
     pin = location.pin = runtime.store._pins[stored.id] = Pin(stored.id, view)
     pin.holders = 1
