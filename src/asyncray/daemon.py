@@ -37,6 +37,7 @@ from asyncray.platform import Platform
 from asyncray.rpc.network import GrpcNetwork
 from asyncray.rpc.service import Service
 from asyncray.session import SessionInfo
+from asyncray.store.arena_place import ArenaPlace
 from asyncray.worker import main as worker_main
 
 _log = logging.getLogger(__name__)
@@ -61,6 +62,8 @@ class DaemonSettings:
     num_gpus: float | None = None
     memory: int | None = None
     object_store_memory: int | None = None
+    arena_dir: str = field(default_factory=lambda: os.environ.get("ASYNCRAY_ARENA_DIR", ""))
+    """Where the object store's file is to be; empty for memory."""
     resources: dict[str, float] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
     tls_cert: str = ""
@@ -148,6 +151,7 @@ class _Daemon:
         self._zygote = zygote
         self._on_ready = on_ready
         self._services: list[Service] = []
+        self._notices: list[str] = []
 
     def run(self) -> int:
         self._configure_logging()
@@ -172,7 +176,7 @@ class _Daemon:
     async def _start_services(self) -> None:
         settings = self._settings
         network = GrpcNetwork(settings.token, DEFAULT, session.tls_config(settings.tls_files()))
-        platform = Platform(network)
+        platform = Platform(network, arenas=ArenaPlace(str(self._directory), self._warn, settings.arena_dir))
         async with asyncio.TaskGroup() as group:
             control_target = address = settings.address
             if settings.role != "node":
@@ -208,7 +212,14 @@ class _Daemon:
             node_id, hostname, os.getpid(), str(self._directory), settings.labels, settings.role == "head"
         )
         resources = detect_resources(
-            settings.num_cpus, settings.num_gpus, settings.memory, settings.object_store_memory, settings.resources
+            settings.num_cpus,
+            settings.num_gpus,
+            settings.memory,
+            settings.object_store_memory,
+            settings.resources,
+            host=platform.memory,
+            store_on_disk=bool(settings.arena_dir),
+            warn=self._warn,
         )
         specification = {
             "node_target": node_target,
@@ -232,6 +243,7 @@ class _Daemon:
                 host=settings.host,
                 port=settings.node_port,
                 worker_specification=specification,
+                notices=self._notices,
             ),
             platform,
             launcher,
@@ -250,6 +262,11 @@ class _Daemon:
         if not ready.done():
             await task
         return task
+
+    def _warn(self, text: str) -> None:
+        """Something is not as the user would want it: drivers show it."""
+        _log.warning(text)
+        self._notices.append(text)
 
     def _stop(self, reason: str) -> None:
         if self._settings.lifeline_fd >= 0:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any, NoReturn, Protocol, TypeVar
 
+from asyncray.host_memory import HostMemory, LocalMemory
 from asyncray.rpc.network import Network
 from asyncray.store.arena import Arena, SharedMemory
 from asyncray.store.disk import Disk, LocalDisk
@@ -144,6 +145,8 @@ class Platform:
     arenas: Arenas = Arena
     disk: Disk = field(default_factory=LocalDisk)
     """The files of the machine."""
+    memory: HostMemory = field(default_factory=LocalMemory)
+    """What the machine has of it, and who uses it."""
     entropy: Callable[[int], bytes] = os.urandom
     """`entropy(n)`: n random bytes, for ids."""
     clock: Callable[[], float] = time.perf_counter

@@ -15,7 +15,18 @@ LAYERS = (
     {"platform"},
     {"store"},
     {"logs", "rpc", "session"},
-    {"bounded", "config", "errors", "ids", "messages", "portable_exception", "proto", "resources", "serialization"},
+    {
+        "bounded",
+        "config",
+        "errors",
+        "host_memory",
+        "ids",
+        "messages",
+        "portable_exception",
+        "proto",
+        "resources",
+        "serialization",
+    },
 )
 """What stands directly below the package, from what people touch down to plain data."""
 

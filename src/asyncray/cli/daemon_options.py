@@ -32,6 +32,12 @@ _NODE = (
     click.option(
         "--object-store-memory", type=Size(), help="What the object store may grow to.  [default: 30 % of the memory]"
     ),
+    click.option(
+        "--arena-dir",
+        type=click.Path(exists=True, file_okay=False),
+        envvar="ASYNCRAY_ARENA_DIR",
+        help="Keep the object store in a file there.  [default: ASYNCRAY_ARENA_DIR, or in memory]",
+    ),
     click.option("--resources", type=ResourceAmounts(), default="{}", help="Resources of your own: '{\"disk\": 2}'."),
     click.option("--labels", type=Labels(), multiple=True, help="Labels of the node; may be repeated."),
 )
@@ -103,6 +109,7 @@ def _settings(
     token_file: str | None,
     port: int | None,
     labels: tuple[dict[str, str], ...] = (),
+    arena_dir: str | None = None,
     tls_cert: str | None,
     tls_key: str | None,
     tls_ca: str | None,
@@ -122,6 +129,7 @@ def _settings(
         port=port or 0,
         token=find_token(address, token_file) if address else _token_of_new_cluster(token_file),
         labels={key: value for given in labels for key, value in given.items()},
+        arena_dir=arena_dir or "",
         tls_cert=tls_cert or "",
         tls_key=tls_key or "",
         tls_ca=tls_ca or "",

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from asyncray import messages
 from asyncray.config import Config
 from asyncray.node.actor_host import ActorHost
 from asyncray.node.control_link import ControlLink, NodeIdentity
 from asyncray.node.handlers import NodeHandlers
 from asyncray.node.lease_manager import LeaseManager
 from asyncray.node.lease_queue import NodeResources
-from asyncray.node.sessions import Sessions
+from asyncray.node.sessions import Session, Sessions
 from asyncray.node.store_manager import StoreManager
 from asyncray.node.worker_pool import WorkerPool
 from asyncray.platform import Platform, WorkerLauncher
@@ -34,6 +35,8 @@ class NodeSettings:
     host: str = "127.0.0.1"
     port: int = 0
     worker_specification: dict[str, Any] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
+    """What is not as users would want it: the drivers of the machine are told when they join."""
 
 
 class NodeManager(Service):
@@ -43,6 +46,7 @@ class NodeManager(Service):
         identity = settings.identity
         self.sessions = Sessions(identity.node_id, lambda: self.address)
         self.sessions.on_lost.append(lambda session: launcher.clean(session.process_id))
+        self.sessions.on_registered.append(lambda session: _give_notice(session, settings))
         self.resources = NodeResources(settings.resources)
         self.store = StoreManager(self.sessions, platform, settings.resources.get("object_store_memory", 0) // UNITS)
         self.pool = WorkerPool(self.sessions, launcher, platform, config, settings.worker_specification)
@@ -76,3 +80,9 @@ class NodeManager(Service):
         """`host:port` of its service, while it listens."""
         assert self.listener is not None
         return format_address(reachable(self.listener.host), self.listener.port)
+
+
+def _give_notice(session: Session, settings: NodeSettings) -> None:
+    if session.role == "driver" and session.address[1] == settings.identity.node_id:
+        for text in settings.notices:
+            session.send(messages.WARNING, text)

@@ -41,8 +41,8 @@ class SharedMemory(Protocol):
 class Arena:
     """`capacity` bytes that processes share. Pages take memory only once they are used.
 
-    The file comes from memfd_create: it has no name that could be left behind, and is gone when the last process
-    that maps it is. Other processes of the node find it at `path`, below `/proc`, while its creator lives.
+    The file comes from memfd_create, or from `arena_place.py`: it has no name that could be left behind, and is gone
+    when the last process that maps it is. Other processes find it at `path`, below `/proc`, while its creator lives.
     """
 
     def __init__(self, descriptor: int, capacity: int, path: str) -> None:
@@ -61,10 +61,16 @@ class Arena:
     def create(cls, capacity: int) -> Self:
         """A new arena. Raises OSError."""
         descriptor = os.memfd_create("asyncray-arena", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        arena = cls.adopt(descriptor, capacity)
+        # A file that shrinks would kill the processes that have it mapped.
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
+        return arena
+
+    @classmethod
+    def adopt(cls, descriptor: int, capacity: int) -> Self:
+        """A new arena in an open file, which is closed if that fails. Raises OSError."""
         try:
             os.ftruncate(descriptor, capacity)
-            # A file that shrinks would kill the processes that have it mapped.
-            fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
             return cls(descriptor, capacity, f"/proc/{os.getpid()}/fd/{descriptor}")
         except BaseException:
             os.close(descriptor)
