@@ -37,6 +37,10 @@ BORROW_ACK: Final = 17  # object_id, sequence, alive
 RELEASE: Final = 18  # object_id
 CONFIRM: Final = 19  # task_id: the caller has borrowed what the result contains
 LEASED: Final = 20  # job_id, job (as in REGISTER; at first), instances {name: [index, ...]}: for the tasks that follow
+COPY: Final = 21  # object_id, node_id, node address: reader to owner, that node has a copy which can become the primary
+UNREADABLE: Final = 22  # object_id, node_id: reader to owner, which has to look for it; the answer is a VALUE
+DISCARD: Final = 23  # [object_id, ...]: borrower to owner, free the values although references live
+DISCARDED: Final = 24  # [object_id, ...]: owner to borrowers, the values are gone
 LOG: Final = 54  # pid, name of the task or actor, "stdout" or "stderr", lines: what a worker prints, to its driver
 
 # ---- node streams: a process and its node manager (or another node's, for leases)
@@ -70,6 +74,9 @@ UNPIN: Final = 52  # key
 FREE: Final = 53  # [key, ...]: their owner needs them no more
 WARNING: Final = 55  # text
 NODE_DIED: Final = 56  # node_id: another node, and with it all processes there
+CANCEL: Final = 57  # request_id of a CREATE or PIN that nobody waits for any more: there may be an answer on its way
+PROMOTE: Final = 58  # request_id, key: the copy there becomes the primary one
+PROMOTED: Final = 59  # request_id, whether there is one (the primary itself, too)
 
 # ---- control streams: a process and the control plane
 JOB: Final = 60  # job_id, {"pid", "entrypoint", "namespace", ...}: the driver of a job
@@ -90,6 +97,15 @@ PROCESS_DIED: Final = 77  # process_id, cause: node -> control, and control -> t
 JOB_ENDED: Final = 78  # job_id
 ACTOR_DIED: Final = 79  # actor_id, cause text
 OWNER_HELD: Final = 80  # process_id, its node_id or b"": the store holds objects of a process of another node
+
+# ---- exchange streams: between two node managers
+PULL: Final = 90  # request_id, key
+PULL_GRANTED: Final = 91  # request_id, bulk address, size, number of the copy, [[node_id, node address], ...] besides
+PULL_REDIRECTED: Final = 92  # request_id, node_id, node address: that one has it, and less to do
+PULL_FAILED: Final = 93  # request_id, why
+PULL_DONE: Final = 94  # request_id, whether the copy is complete
+DROP: Final = 95  # [key, ...]: their owner needs them no more
+COPY_EVICTED: Final = 96  # [key, ...]: the copies that were pulled from the receiver
 
 # ---- states of a value (VALUE.state, an entry of RESULT.returns)
 INLINE: Final = 1  # the value itself
@@ -129,6 +145,10 @@ SHAPES: Final[dict[int, frozenset[tuple[type, ...]]]] = dict(
         _shapes(RELEASE, bytes),
         _shapes(CONFIRM, bytes),
         _shapes(LEASED, bytes, dict, dict),
+        _shapes(COPY, bytes, bytes, str),
+        _shapes(UNREADABLE, bytes, bytes),
+        _shapes(DISCARD, list),
+        _shapes(DISCARDED, list),
         _shapes(REGISTER, int, (bytes, _NONE), dict),
         _shapes(WELCOME, bytes, str, str, int),
         _shapes(LEASE_REQUEST, int, dict, bytes, bool),
@@ -156,6 +176,9 @@ SHAPES: Final[dict[int, frozenset[tuple[type, ...]]]] = dict(
         _shapes(LOG, int, str, str, str),
         _shapes(WARNING, str),
         _shapes(NODE_DIED, bytes),
+        _shapes(CANCEL, int),
+        _shapes(PROMOTE, int, bytes),
+        _shapes(PROMOTED, int, bool),
         _shapes(JOB, bytes, dict),
         _shapes(JOB_ACCEPTED, bytes),
         _shapes(SUBSCRIBE_ACTOR, bytes),
@@ -172,5 +195,12 @@ SHAPES: Final[dict[int, frozenset[tuple[type, ...]]]] = dict(
         _shapes(JOB_ENDED, bytes),
         _shapes(ACTOR_DIED, bytes, str),
         _shapes(OWNER_HELD, bytes, bytes),
+        _shapes(PULL, int, bytes),
+        _shapes(PULL_GRANTED, int, str, int, int, list),
+        _shapes(PULL_REDIRECTED, int, bytes, str),
+        _shapes(PULL_FAILED, int, str),
+        _shapes(PULL_DONE, int, bool),
+        _shapes(DROP, list),
+        _shapes(COPY_EVICTED, list),
     )
 )

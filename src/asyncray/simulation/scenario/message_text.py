@@ -82,6 +82,14 @@ def _all_stored(names: Names, keys: list[bytes]) -> str:
     return ", ".join(_stored(names, key) for key in keys)
 
 
+def _objects(names: Names, ids: list[bytes]) -> str:
+    return ", ".join(map(names.object, ids))
+
+
+def _at(names: Names, node_id: bytes) -> str:
+    return f"at {names.process(node_id)}"
+
+
 def _tasks(names: Names, ids: list[bytes]) -> str:
     return ", ".join(map(names.task, ids))
 
@@ -106,6 +114,10 @@ def _bytes(names: Names, count: int) -> str:
     return size(count) if count >= 0 else "not there"
 
 
+def _copy(names: Names, copy: int) -> str:
+    return f"copy {copy}" if copy else ""
+
+
 _FIELDS: Final[dict[int, tuple[Show | None, ...]]] = {
     messages.TEMPLATE: (None, None, _text),
     messages.HANDBACK: (_tasks,),
@@ -115,6 +127,10 @@ _FIELDS: Final[dict[int, tuple[Show | None, ...]]] = {
     messages.RELEASE: (Names.object,),
     messages.CONFIRM: (Names.task,),
     messages.LEASED: (None, None, _instances),
+    messages.COPY: (Names.object, _at),
+    messages.UNREADABLE: (Names.object, _at),
+    messages.DISCARD: (_objects,),
+    messages.DISCARDED: (_objects,),
     messages.LOG: (None, _text, None, _text),
     messages.LEASE_REQUEST: (_number, _amounts, None, _if("(spilled)")),
     messages.LEASE_CANCEL: (_text,),
@@ -133,11 +149,14 @@ _FIELDS: Final[dict[int, tuple[Show | None, ...]]] = {
     messages.SEAL: (_stored,),
     messages.ABORT: (_stored,),
     messages.PIN: (None, _stored),
-    messages.PINNED: (None, None, _bytes),
+    messages.PINNED: (None, None, _bytes, _copy),
     messages.UNPIN: (_stored,),
     messages.FREE: (_all_stored,),
     messages.WARNING: (_text,),
     messages.NODE_DIED: (Names.process,),
+    messages.CANCEL: (_text,),
+    messages.PROMOTE: (None, _stored),
+    messages.PROMOTED: (None, _unless("not there")),
     messages.SUBSCRIBE_ACTOR: (Names.actor,),
     messages.ACTOR_STATE: (Names.actor, _text, _on),
     messages.ACTOR_RELEASED: (Names.actor,),
@@ -149,6 +168,13 @@ _FIELDS: Final[dict[int, tuple[Show | None, ...]]] = {
     messages.JOB_ENDED: (Names.job,),
     messages.ACTOR_DIED: (Names.actor, _cause),
     messages.OWNER_HELD: (Names.process,),
+    messages.PULL: (_number, _stored),
+    messages.PULL_GRANTED: (_number, None, _bytes, _copy),
+    messages.PULL_REDIRECTED: (_number, lambda names, node_id: f"to {names.process(node_id)}"),
+    messages.PULL_FAILED: (_number, _cause),
+    messages.PULL_DONE: (_number, _unless("not complete")),
+    messages.DROP: (_all_stored,),
+    messages.COPY_EVICTED: (_all_stored,),
 }
 """How to show the fields of each kind, in their order; None for what a reader can do without."""
 
