@@ -19,7 +19,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 .PHONY: help
 help:
 	@echo 'make demo      a tour of asyncray on this machine'
-	@echo 'make test      the tests; ARGS="-k arena" picks some'
+	@echo 'make test      the tests, on all cores; ARGS="-k arena" picks some, ARGS="-n 0" runs them one by one'
 	@echo 'make chaos     workers are killed at random under load; CHAOS_SECONDS=30'
 	@echo 'make seeds     random programs on simulated clusters, and planted bugs; SEEDS=1000'
 	@echo 'make lint      formatting, lint, types, generated code'
@@ -35,7 +35,7 @@ demo: venv
 
 .PHONY: test
 test: venv
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 .PHONY: chaos
 chaos: venv
