@@ -35,7 +35,7 @@ demo: venv
 
 .PHONY: test
 test: venv
-	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 .PHONY: chaos
 chaos: venv

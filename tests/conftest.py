@@ -18,8 +18,13 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import psutil
 import pytest
+
+# How long an example takes says nothing where tests run side by side.
+hypothesis.settings.register_profile("asyncray", hypothesis.settings(), deadline=None)
+hypothesis.settings.load_profile("asyncray")
 
 GUARDED = tuple(Path(__file__).parent / folder for folder in ("cluster", "examples"))
 SETTLE = 5.0
