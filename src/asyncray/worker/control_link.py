@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from asyncray import messages
 from asyncray.errors import AsyncrayError, ProtocolError
@@ -15,6 +16,8 @@ from asyncray.rpc.stream import FrameStream
 if TYPE_CHECKING:
     from asyncray.proto import ControlStub
     from asyncray.worker.runtime import Runtime
+
+_T = TypeVar("_T")
 
 _log = logging.getLogger(__name__)
 
@@ -97,9 +100,8 @@ class ControlLink:
                 self._runtime.platform.network.connect(self.target), name="dial control plane"
             )
         try:
-            return await asyncio.shield(self._channel)
+            return await _outcome(self._channel)
         finally:
-            # A failure must not be kept: its traceback refers to the frames of whoever has awaited it.
             if self._channel is not None and _has_failed(self._channel):
                 self._channel = None
 
@@ -107,7 +109,7 @@ class ControlLink:
         if self._session is None or _has_ended(self._session):
             self._session = self._runtime.spawn(self._open(), name="control session")
         try:
-            return await asyncio.shield(self._session)
+            return await _outcome(self._session)
         finally:
             if self._session is not None and _has_failed(self._session):
                 self._session = None
@@ -128,6 +130,18 @@ class ControlLink:
     def _on_job_accepted(self, job_id: bytes) -> None:
         if self._accepted is not None and not self._accepted.done():
             self._accepted.set_result(None)
+
+
+async def _outcome(dial: asyncio.Task[_T]) -> _T:
+    """What a dial gives to those that wait for it; a failure to each anew, whose traceback refers to its own frames.
+
+    Otherwise who keeps the error would keep alive what others have in their variables.
+    """
+    await asyncio.wait((dial,))
+    error = None if dial.cancelled() else dial.exception()
+    if error is None:
+        return dial.result()
+    raise copy.copy(error).with_traceback(error.__traceback__) from error.__cause__
 
 
 def _has_failed(dial: asyncio.Task[Channel] | asyncio.Task[FrameStream]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from typing import TYPE_CHECKING, Any
 
 from asyncray import serialization
@@ -24,6 +25,7 @@ class FunctionTable:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
+        # No failures are kept in these two: their tracebacks refer to the frames of those that have awaited them.
         self._exported: dict[bytes, asyncio.Task[None]] = {}
         self._unexported: dict[bytes, bytes] = {}
         """What the table has not got yet."""
@@ -61,25 +63,27 @@ class FunctionTable:
     def export(self, function_id: bytes, pickled: bytes) -> asyncio.Task[None]:
         """Puts the function into the table; the task ends when workers can fetch it. Loop thread only."""
         task = self._exported.get(function_id)
-        if task is None or _has_failed(task):
+        if task is None:
             self._unexported[function_id] = pickled
             task = self._exported[function_id] = self._runtime.spawn(
                 self._put(function_id, pickled), name=f"export {function_id.hex()[:8]}"
             )
+            task.add_done_callback(functools.partial(_forget_failure, self._exported, function_id))
         return task
 
     def exported(self, function_id: bytes) -> asyncio.Task[None]:
-        """The export that was begun for a function of this process."""
-        task = self._exported[function_id]
-        return self.export(function_id, self._unexported[function_id]) if _has_failed(task) else task
+        """The export that was begun for a function of this process; begun anew, if it has failed."""
+        task = self._exported.get(function_id)
+        return task if task is not None else self.export(function_id, self._unexported[function_id])
 
     def fetch(self, function_id: bytes) -> asyncio.Task[bytes]:
         """The pickled function. Loop thread only."""
         task = self._pickled.get(function_id)
-        if task is None or _has_failed(task):
+        if task is None:
             task = self._pickled[function_id] = self._runtime.spawn(
                 self._get(function_id), name=f"fetch {function_id.hex()[:8]}"
             )
+            task.add_done_callback(functools.partial(_forget_failure, self._pickled, function_id))
         return task
 
     def load(self, function_id: bytes, pickled: bytes) -> Any:
@@ -107,9 +111,10 @@ class FunctionTable:
         return reply.value
 
 
-def _has_failed(task: asyncio.Task[Any]) -> bool:
+def _forget_failure(tasks: dict[bytes, asyncio.Task[Any]], function_id: bytes, task: asyncio.Task[Any]) -> None:
     """The control plane may have been out of reach: to be tried again."""
-    return task.done() and (task.cancelled() or task.exception() is not None)
+    if task.cancelled() or task.exception() is not None:
+        del tasks[function_id]
 
 
 class PickledFunction:
