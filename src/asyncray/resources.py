@@ -41,6 +41,11 @@ def to_amounts(units: Mapping[str, int]) -> dict[str, float]:
     return {name: amount / UNITS for name, amount in units.items()}
 
 
+def in_words(units: Mapping[str, int]) -> str:
+    """`1 CPU, 0.5 gadget`: all that is not zero, in the order of the names."""
+    return ", ".join(f"{amount / UNITS:g} {name}" for name, amount in sorted(units.items()) if amount) or "nothing"
+
+
 def fits(demand: Mapping[str, int], supply: Mapping[str, int]) -> bool:
     """Whether `supply` covers every resource of `demand`."""
     for name, amount in demand.items():  # noqa: SIM110 - a plain loop: half the time of `all`, and this is asked for each node

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from asyncray.ids import NodeId
-from asyncray.resources import Resources, fits, to_amounts
+from asyncray.resources import Resources, fits, in_words, to_amounts
 
 PACK_BELOW: Final = 0.5
 """Critical utilisation up to which nodes are filled in order."""
@@ -98,8 +98,7 @@ def describe_shortage(nodes: Iterable[Candidate], demand: Demand) -> str:
     ]
     if missing:
         return "no node has enough " + ", ".join(sorted(missing))
-    wanted = ", ".join(f"{name} {amount:g}" for name, amount in sorted(amounts.items()))
-    return f"no single node has all of {wanted}"
+    return f"no single node has all of {in_words(demand.peak)}"
 
 
 def _holds(node: Candidate, resources: Resources) -> bool:

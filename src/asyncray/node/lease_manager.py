@@ -15,7 +15,7 @@ from asyncray.node.sessions import Session, Sessions
 from asyncray.node.spillback import Spillback
 from asyncray.node.worker_pool import Claim, Worker, WorkerPool
 from asyncray.platform import Platform
-from asyncray.resources import Resources, to_amounts
+from asyncray.resources import Resources, in_words
 from asyncray.rpc.service import Manager
 
 _log = logging.getLogger(__name__)
@@ -274,7 +274,7 @@ class LeaseManager(Manager):
                 if all(node.total.get(name, 0) < amount for node in [self._own_view(), *self.view.values()])
             }
             text = (
-                f"A task asks for {to_amounts(request.demand)}, which no node of the cluster has"
+                f"A task asks for {in_words(request.demand)}, which no node of the cluster has"
                 f" ({', '.join(lacking) or 'not on one node'}). It waits until such a node joins:"
                 " start one, or ask for less with .options(...)."
             )

@@ -396,7 +396,7 @@ class Submitter:
             if len(tasks) == 1:
                 if task.retries == 0:
                     name, tries = task.template.name, task.template.max_retries
-                    after = f" after {tries} retries" if tries else ""
+                    after = f" after {tries} {'retry' if tries == 1 else 'retries'}" if tries else ""
                     self.fail(task, WorkerCrashedError(f"the worker that ran {name}() ended{after}: {cause}"))
                     continue
                 task.retries -= 1

@@ -89,7 +89,7 @@ def test_a_shortage_of_a_combination_says_so() -> None:
     nodes = [node(1, {"CPU": 4}), node(2, {"CPU": 2, "GPU": 1})]
     demand = Demand(to_units({"CPU": 4, "GPU": 1}), {})
     assert not is_feasible(nodes, demand)
-    assert describe_shortage(nodes, demand) == "no single node has all of CPU 4, GPU 1"
+    assert describe_shortage(nodes, demand) == "no single node has all of 4 CPU, 1 GPU"
 
 
 def test_a_cluster_without_nodes_is_named_as_such() -> None:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from asyncray.control.service import ControlPlane
 from asyncray.node.service import NodeManager
-from asyncray.resources import Resources
-from asyncray.simulation.invariants.naming import amounts, node_id, node_name, runtime_name, session_name, short
+from asyncray.resources import Resources, in_words
+from asyncray.simulation.invariants.naming import node_id, node_name, runtime_name, session_name, short
 from asyncray.simulation.invariants.state import ClusterState
 from asyncray.worker.runtime import Runtime
 
@@ -101,7 +101,7 @@ def _members(control: ControlPlane, nodes: dict[bytes, NodeManager]) -> Iterator
             ("has free", node.resources.available, record.available),
         ):
             if _nonzero(own) != _nonzero(told):
-                yield f"{what} {kind} {amounts(own)}, and is thought to have {amounts(told)}"
+                yield f"{what} {kind} {in_words(own)}, and is thought to have {in_words(told)}"
 
 
 def _nonzero(resources: Resources) -> Resources:
@@ -119,7 +119,7 @@ def _view(control: ControlPlane, node: NodeManager) -> Iterator[str]:
         if other is None:
             yield f"{what} is alive, and not so in its view"
         elif _nonzero(other.available) != _nonzero(record.available):
-            yield f"{what} has {amounts(record.available)} free, and {amounts(other.available)} in its view"
+            yield f"{what} has {in_words(record.available)} free, and {in_words(other.available)} in its view"
     for other_id in view:
         if control.nodes.table.get(other_id) is None:
             yield f"{where}: node {short(other_id)} is alive in its view, and no member of the cluster"

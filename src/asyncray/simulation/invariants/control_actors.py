@@ -9,7 +9,8 @@ from asyncray.control.actor_subscriptions import ActorSubscriptions
 from asyncray.control.actor_table import ActorRecord, ActorTable
 from asyncray.control.placement_queue import PlacementQueue
 from asyncray.control.service import ControlPlane
-from asyncray.simulation.invariants.naming import amounts, peer_name, short
+from asyncray.resources import in_words
+from asyncray.simulation.invariants.naming import peer_name, short
 from asyncray.simulation.invariants.state import Survivors
 
 
@@ -117,7 +118,7 @@ def queue_inconsistencies(queue: PlacementQueue) -> Iterator[str]:
             yield f"control plane: actor {short(actor_id)} waits for a node in one table of the queue only"
     for demand, group in queue._groups.items():
         if not group:
-            yield f"control plane: an empty group of actors that need {amounts(demand.peak)} is kept"
+            yield f"control plane: an empty group of actors that need {in_words(demand.peak)} is kept"
 
 
 def _waiting(control: ControlPlane) -> Iterator[str]:
@@ -161,4 +162,4 @@ def leftovers(control: ControlPlane, survivors: Survivors) -> Iterator[str]:
     waiting = control.scheduler._queue.demands()
     for demand in control.scheduler._hopeless:
         if demand not in waiting:
-            yield f"control plane: a warning of actors that need {amounts(demand.peak)} is kept, and none waits"
+            yield f"control plane: a warning of actors that need {in_words(demand.peak)} is kept, and none waits"

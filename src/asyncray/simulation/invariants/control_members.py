@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from asyncray.control.node_table import NodeRecord, NodeTable
 from asyncray.control.service import ControlPlane
 from asyncray.control.session import Session
-from asyncray.resources import Resources, give
-from asyncray.simulation.invariants.naming import amounts, peer_name, short
+from asyncray.resources import Resources, give, in_words
+from asyncray.simulation.invariants.naming import peer_name, short
 
 
 def inconsistencies(control: ControlPlane) -> Iterator[str]:
@@ -41,7 +41,7 @@ def _reservations(what: str, record: NodeRecord) -> Iterator[str]:
     pressure = _sum(demand.peak for demand in record.reserved.values())
     for name, counted, expected in (("promised", record.promised, promised), ("expected", record.pressure, pressure)):
         if _nonzero(counted) != _nonzero(expected):
-            yield f"{what} has {amounts(counted)} {name} to actors, and {amounts(expected)} is reserved for them"
+            yield f"{what} has {in_words(counted)} {name} to actors, and {in_words(expected)} is reserved for them"
 
 
 def _sum(demands: Iterable[Resources]) -> Resources:

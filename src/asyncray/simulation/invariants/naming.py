@@ -6,7 +6,7 @@ from asyncray.control.session import Session as ControlSession
 from asyncray.ids import ObjectId, ProcessId, object_of
 from asyncray.node.service import NodeManager
 from asyncray.node.sessions import Session, Sessions
-from asyncray.resources import UNITS, Resources
+from asyncray.resources import UNITS
 from asyncray.worker.runtime import Runtime
 
 _PUT = 1 << 31
@@ -55,8 +55,3 @@ def peer_name(session: ControlSession) -> str:
 
 def amount(units: int) -> str:
     return f"{units / UNITS:g}"
-
-
-def amounts(resources: Resources) -> str:
-    """Of all that is not zero, in the order of the names."""
-    return ", ".join(f"{amount(units)} {name}" for name, units in sorted(resources.items()) if units) or "nothing"

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from asyncray.node.lease_queue import LeaseQueue, LeaseRequest
 from asyncray.node.local_scheduler import Lease
 from asyncray.node.service import NodeManager
-from asyncray.simulation.invariants.naming import amounts, node_name, process_name, short
+from asyncray.resources import in_words
+from asyncray.simulation.invariants.naming import node_name, process_name, short
 from asyncray.simulation.invariants.state import ClusterState, Survivors
 from asyncray.worker.runtime import Runtime
 
@@ -71,7 +72,7 @@ def _counts(node: NodeManager) -> Iterator[str]:
     active = Counter(lease.request.job_id for lease in leases if not lease.allocation.blocked)
     for claimant in {**held, **queue.held}:
         if held[claimant] != queue.held.get(claimant, 0):
-            who, demand = process_name(node.sessions, claimant[0]), amounts(dict(claimant[1]))
+            who, demand = process_name(node.sessions, claimant[0]), in_words(dict(claimant[1]))
             yield f"{where}: {who} holds {held[claimant]} leases of {demand}, and {queue.held[claimant]} are counted"
     for job_id in {**active, **queue.active}:
         if active[job_id] != queue.active.get(job_id, 0):
@@ -83,7 +84,7 @@ def _queue(where: str, queue: LeaseQueue) -> Iterator[str]:
     waiting: dict[tuple[bytes, int], LeaseRequest] = {}
     for shape, processes in queue._waiting.items():
         if not processes:
-            yield f"{where}: an empty group of requests for {amounts(dict(shape))} is kept"
+            yield f"{where}: an empty group of requests for {in_words(dict(shape))} is kept"
         for process_id, requests in processes.items():
             if not requests:
                 yield f"{where}: an empty group of requests of process {short(process_id)} is kept"
@@ -119,7 +120,7 @@ def leftovers(node: NodeManager, state: ClusterState, survivors: Survivors) -> I
         yield f"{where}: lease {_lease(lease)} is held by {_fate_of_holder(node, runtimes.get(lease.holder), lease)}"
     for request in leases.queue:
         who = process_name(node.sessions, request.key[0])
-        yield f"{where}: request {request.key[1]} of {who} for {amounts(request.demand)} waits"
+        yield f"{where}: request {request.key[1]} of {who} for {in_words(request.demand)} waits"
     for process_id in leases.queue._blocked:
         yield f"{where}: {process_name(node.sessions, process_id)} counts as blocked, and has no task"
     for job_id in leases.queue._job_served:

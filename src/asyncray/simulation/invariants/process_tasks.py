@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from asyncray.simulation.invariants.naming import amounts, object_name, runtime_name, short
+from asyncray.resources import in_words
+from asyncray.simulation.invariants.naming import object_name, runtime_name, short
 from asyncray.simulation.invariants.state import Survivors
 from asyncray.worker.actor_client import ActorLane
 from asyncray.worker.objects import CANCELLED, PENDING
@@ -41,7 +42,7 @@ def inconsistencies(runtime: Runtime) -> Iterator[str]:
     where = runtime_name(runtime)
     yield from _leases(where, runtime)
     for key, pipeline in runtime.submitter._pipelines.items():
-        what = f"{where}: the pipeline for {amounts(pipeline.demand)}"
+        what = f"{where}: the pipeline for {in_words(pipeline.demand)}"
         if key != tuple(sorted(pipeline.demand.items())):
             yield f"{what} is listed under another demand"
         yield from _pipeline(what, runtime, pipeline)
@@ -175,7 +176,7 @@ def leftovers(runtime: Runtime, survivors: Survivors) -> Iterator[str]:
         yield f"{where}: task {short(task.id)} ({task.template.name}) is not over"
     for pipeline in submitter._pipelines.values():
         counts = f"{len(pipeline.queue)} tasks, {len(pipeline.leases)} leases, {pipeline.requested} requests"
-        yield f"{where}: the pipeline for {amounts(pipeline.demand)} is kept, with {counts}"
+        yield f"{where}: the pipeline for {in_words(pipeline.demand)} is kept, with {counts}"
     for lease in submitter._leases.values():
         yield f"{where}: lease {short(lease.lease_id)} of worker {short(lease.address[0])} is kept"
     for number in submitter._requests:
