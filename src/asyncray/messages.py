@@ -38,7 +38,8 @@ RELEASE: Final = 18  # object_id
 CONFIRM: Final = 19  # task_id: the caller has borrowed what the result contains
 LEASED: Final = 20  # job_id, job (as in REGISTER; at first), instances {name: [index, ...]}: for the tasks that follow
 COPY: Final = 21  # object_id, node_id, node address: reader to owner, that node has a copy which can become the primary
-UNREADABLE: Final = 22  # object_id, node_id: reader to owner, which has to look for it; the answer is a VALUE
+UNREADABLE: Final = 22  # object_id, node_id of the primary copy: reader to owner, which looks for it and says RELOCATED
+RELOCATED: Final = 25  # object_id, state, value or location: the answer to UNREADABLE
 DISCARD: Final = 23  # [object_id, ...]: borrower to owner, free the values although references live
 DISCARDED: Final = 24  # [object_id, ...]: owner to borrowers, the values are gone
 LOG: Final = 54  # pid, name of the task or actor, "stdout" or "stderr", lines: what a worker prints, to its driver
@@ -46,14 +47,17 @@ LOG: Final = 54  # pid, name of the task or actor, "stdout" or "stderr", lines: 
 # ---- node streams: a process and its node manager (or another node's, for leases)
 REGISTER: Final = 30  # pid, job_id or None, job {"sys_path": [str, ...], "namespace": str, ...}; empty for a worker
 WELCOME: Final = 31  # node_id, node address (host:port), arena_path, arena_capacity in bytes
-LEASE_REQUEST: Final = 32  # request_id, resources {name: units of 1/10000}, job_id, spilled (already sent on by a node)
+LEASE_REQUEST: Final = (
+    32  # request_id, resources {name: units of 1/10000}, job_id, spilled (already sent on by a node), task, retriable
+)
+LEASE_TASK: Final = 27  # lease_id, name of the task that runs now, retriable: when it is not as the request said
 LEASE_CANCEL: Final = 33  # request_id
 LEASE_GRANTED: Final = 34  # request_id, lease_id, worker address, instances {name: [index, ...]}
 LEASE_SPILLED: Final = 35  # request_id, node address (host:port)
 LEASE_FAILED: Final = 36  # request_id, reason
 LEASE_RETURN: Final = 37  # lease_id
 LEASE_RECLAIM: Final = 38  # lease_id, drain: return it if it is idle; with drain, once its tasks are done
-LEASE_LOST: Final = 39  # lease_id, cause: its worker died
+LEASE_LOST: Final = 39  # lease_id, cause: its worker died, MemoryShortage (as a dict) if that is why, or None
 BLOCKED: Final = 40  # worker: the running task waits for an object
 UNBLOCKED: Final = 41
 ASSIGN: Final = (
@@ -74,7 +78,7 @@ UNPIN: Final = 52  # key
 FREE: Final = 53  # [key, ...]: their owner needs them no more
 WARNING: Final = 55  # text
 NODE_DIED: Final = 56  # node_id: another node, and with it all processes there
-CANCEL: Final = 57  # request_id of a CREATE or PIN that nobody waits for any more: there may be an answer on its way
+CANCEL: Final = 57  # request_id of a CREATE or PIN that nobody waits for: if it is unanswered, it is now, with -1
 PROMOTE: Final = 58  # request_id, key: the copy there becomes the primary one
 PROMOTED: Final = 59  # request_id, whether there is one (the primary itself, too)
 
@@ -95,7 +99,7 @@ ACTOR_PLACED: Final = 75  # actor_id, worker address, pid, error (value) or None
 STOP_ACTOR: Final = 76  # actor_id, graceful
 PROCESS_DIED: Final = 77  # process_id, cause: node -> control, and control -> the nodes that hold what it owned
 JOB_ENDED: Final = 78  # job_id
-ACTOR_DIED: Final = 79  # actor_id, cause text
+ACTOR_DIED: Final = 79  # actor_id, cause text, MemoryShortage (as a dict) if that is why, or None
 OWNER_HELD: Final = 80  # process_id, its node_id or b"": the store holds objects of a process of another node
 
 # ---- exchange streams: between two node managers
@@ -147,18 +151,20 @@ SHAPES: Final[dict[int, frozenset[tuple[type, ...]]]] = dict(
         _shapes(LEASED, bytes, dict, dict),
         _shapes(COPY, bytes, bytes, str),
         _shapes(UNREADABLE, bytes, bytes),
+        _shapes(RELOCATED, bytes, int, (bytes, list, _NONE)),
         _shapes(DISCARD, list),
         _shapes(DISCARDED, list),
         _shapes(REGISTER, int, (bytes, _NONE), dict),
         _shapes(WELCOME, bytes, str, str, int),
-        _shapes(LEASE_REQUEST, int, dict, bytes, bool),
+        _shapes(LEASE_REQUEST, int, dict, bytes, bool, str, bool),
+        _shapes(LEASE_TASK, bytes, str, bool),
         _shapes(LEASE_CANCEL, int),
         _shapes(LEASE_GRANTED, int, bytes, list, dict),
         _shapes(LEASE_SPILLED, int, str),
         _shapes(LEASE_FAILED, int, str),
         _shapes(LEASE_RETURN, bytes),
         _shapes(LEASE_RECLAIM, bytes, bool),
-        _shapes(LEASE_LOST, bytes, str),
+        _shapes(LEASE_LOST, bytes, str, (dict, _NONE)),
         _shapes(BLOCKED),
         _shapes(UNBLOCKED),
         _shapes(ASSIGN, bytes, dict, dict),
@@ -193,7 +199,7 @@ SHAPES: Final[dict[int, frozenset[tuple[type, ...]]]] = dict(
         _shapes(STOP_ACTOR, bytes, bool),
         _shapes(PROCESS_DIED, bytes, str),
         _shapes(JOB_ENDED, bytes),
-        _shapes(ACTOR_DIED, bytes, str),
+        _shapes(ACTOR_DIED, bytes, str, (dict, _NONE)),
         _shapes(OWNER_HELD, bytes, bytes),
         _shapes(PULL, int, bytes),
         _shapes(PULL_GRANTED, int, str, int, int, list),

@@ -223,6 +223,7 @@ _SPECIAL: Final[dict[int, Callable[[Names, list[Any]], str]]] = {
     messages.TASK: _task,
     messages.RESULT: _result,
     messages.VALUE: _value,
+    messages.RELOCATED: _value,
     messages.VIEW: _view,
 }
 """Those whose fields depend on each other."""

@@ -31,7 +31,7 @@ def test_every_message_that_a_decoder_accepts_can_be_shown(kind: str, names: Nam
         fields = [ADDRESS if kind == "LEASE_GRANTED" and type is list else SAMPLES[type] for type in shape[1:]]
         if kind in ("ACTOR_STATE", "ACTOR_PLACED"):
             fields = [ADDRESS if field == [] else field for field in fields]
-        if kind == "VALUE":
+        if kind in ("VALUE", "RELOCATED"):
             fields[1] = messages.INLINE
         assert text_of(names, [KINDS[kind], *fields]).split()[0] == kind
 
