@@ -1,6 +1,7 @@
 """The processes that serve a cluster: composes control plane, node manager and zygote.
 
-`python -m asyncray.daemon SETTINGS` (JSON) is what `asyncray.init()` starts; the command line calls `run_daemon`.
+`python -m asyncray.daemon SETTINGS` (JSON; `-` reads them from standard input) is what `asyncray.init()` starts; the
+command line calls `run_daemon`.
 """
 
 from __future__ import annotations
@@ -313,7 +314,7 @@ def main() -> int:
         control = socket.socket(fileno=int(sys.argv[2]))
         _preload()
         _run_forked(Zygote(control, [sys.argv[3]]).serve())
-    settings = DaemonSettings(**json.loads(sys.argv[1]))
+    settings = DaemonSettings(**json.loads(sys.stdin.read() if sys.argv[1] == "-" else sys.argv[1]))
     try:
         return run_daemon(settings)
     except AsyncrayError as error:

@@ -47,7 +47,7 @@ class SessionInfo:
     node_id: str
     """In hexadecimal."""
     embedded: bool
-    """Started by `init()` for one driver: not found by others."""
+    """Belongs to the process that has started it: `auto` does not find it."""
     host: str = "127.0.0.1"
     tls: tuple[str, ...] = ()
     """Files for TCP, in PEM: certificate, key, authority (may be empty). No TLS when there are none."""
@@ -105,23 +105,24 @@ def running_sessions(*, remove_stale: bool = False) -> list[SessionInfo]:
     """The daemons of this user on this machine, newest first."""
     sessions = []
     base = base_directory()
-    for path in sorted(base.glob("*/session.json"), reverse=True):
+    for path in sorted(base.glob("*/session.json")):
         try:
             info = SessionInfo(**json.loads(path.read_text()))
             written = path.stat().st_mtime
         except (OSError, ValueError, TypeError):
             continue
         if _is_running(info, written):
-            sessions.append(info)
+            sessions.append((written, info))
         elif remove_stale:
             shutil.rmtree(path.parent, ignore_errors=True)
-    return sessions
+    sessions.sort(key=lambda session: session[0], reverse=True)
+    return [info for _, info in sessions]
 
 
 def find_session(address: str) -> SessionInfo | None:
     """The daemon of this machine to join: `auto`, or the address of a cluster. None when there is none.
 
-    Raises AsyncrayError when `auto` is ambiguous.
+    Of several nodes of the cluster it is the head's, else the oldest. Raises AsyncrayError when `auto` is ambiguous.
     """
     candidates = [info for info in running_sessions() if info.node_target]
     if address == "auto":
@@ -131,8 +132,8 @@ def find_session(address: str) -> SessionInfo | None:
             raise AsyncrayError(f"several clusters run on this machine, name one: {', '.join(addresses)}")
     else:
         candidates = [info for info in candidates if is_same(address, info.address)]
-    candidates.sort(key=lambda info: info.role != "head")
-    return candidates[0] if candidates else None
+    candidates.reverse()
+    return min(candidates, key=lambda info: info.role != "head", default=None)
 
 
 def tls_config(files: Sequence[str]) -> TlsConfig | None:

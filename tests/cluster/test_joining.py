@@ -15,9 +15,10 @@ import pytest
 
 import asyncray
 from asyncray.errors import AsyncrayError, AuthenticationError
+from asyncray.testing import Cluster, Node
 
 from ..conftest import Surroundings
-from .daemons import Daemon, daemon, descendants, has_ended, start
+from .daemons import daemon, descendants, has_ended, start
 from .gates import busy_until, running
 from .polling import eventually
 
@@ -202,43 +203,54 @@ async def test_a_node_with_a_wrong_token_or_address_refuses_to_start() -> None:
 
 
 async def test_a_second_node_gets_the_tasks_that_only_it_can_run() -> None:
-    async with daemon() as head, _node(head, resources={"special": 2}) as node, asyncray.init(head.address):
-        await eventually(lambda: _knows_nodes(2))
-        special = pid.options(resources={"special": 1})
-        workers = await asyncio.gather(*(special.remote() for _ in range(20)))
-        assert set(workers) <= {process.pid for process in descendants(node.process.pid)}
-        assert await pid.remote() in {process.pid for process in descendants(head.process.pid)}
-        with pytest.raises(ZeroDivisionError):
-            await asyncray.remote(resources={"special": 1})(lambda: 1 / 0).remote()
-        remote = identity.options(resources={"special": 1})
-        assert await identity.remote(remote.remote(identity.remote("there and back"))) == "there and back"
-        assert await (await remote.remote([identity.remote("inner")]))[0] == "inner"
+    async with Cluster() as cluster:
+        first, second = await cluster.add_node(2), await cluster.add_node(2, resources={"special": 2})
+        async with asyncray.init(cluster.address):
+            await eventually(lambda: _knows_nodes(2))
+            special = pid.options(resources={"special": 1})
+            workers = await asyncio.gather(*(special.remote() for _ in range(20)))
+            assert set(workers) <= _worker_pids(second)
+            assert await pid.remote() in _worker_pids(first)
+            with pytest.raises(ZeroDivisionError):
+                await asyncray.remote(resources={"special": 1})(lambda: 1 / 0).remote()
+            remote = identity.options(resources={"special": 1})
+            assert await identity.remote(remote.remote(identity.remote("there and back"))) == "there and back"
+            assert await (await remote.remote([identity.remote("inner")]))[0] == "inner"
 
 
 async def test_a_task_waits_for_a_node_that_can_run_it() -> None:
-    async with daemon() as head, asyncray.init(head.address):
-        ref = identity.options(resources={"special": 1}).remote("ran")
-        actor = asyncray.remote(resources={"special": 1})(Actor).remote()
-        call = actor.where.remote()
-        assert await asyncray.wait([ref, call], timeout=0.1) == ([], [ref, call])
-        async with _node(head, resources={"special": 2}) as node:
+    async with Cluster() as cluster:
+        await cluster.add_node(2)
+        async with asyncray.init(cluster.address):
+            ref = identity.options(resources={"special": 1}).remote("ran")
+            actor = asyncray.remote(resources={"special": 1})(Actor).remote()
+            call = actor.where.remote()
+            assert await asyncray.wait([ref, call], timeout=0.1) == ([], [ref, call])
+            node = await cluster.add_node(2, resources={"special": 2})
             assert await ref == "ran"
-            assert await call in {process.pid for process in descendants(node.process.pid)}
+            assert await call in _worker_pids(node)
             del actor
 
 
 async def test_the_death_of_a_node_ends_what_ran_there(tmp_path: Path) -> None:
-    async with daemon() as head, asyncray.init(head.address), _node(head, resources={"special": 2}) as node:
-        actor = asyncray.remote(resources={"special": 1})(Actor).remote()
-        await actor.where.remote()
-        ref = busy_until.options(resources={"special": 1}, max_retries=0).remote(tmp_path / "never")
-        await eventually(lambda: running(tmp_path / "never"))
-        node.process.kill()
-        with pytest.raises(asyncray.errors.WorkerCrashedError):
-            await ref
-        await eventually(lambda: _is_dead(actor))  # its process may answer once more before it notices
-        await eventually(lambda: _knows_nodes(1))
-        assert await identity.remote(1) == 1
+    async with Cluster() as cluster:
+        await cluster.add_node(2)
+        node = await cluster.add_node(2, resources={"special": 2})
+        async with asyncray.init(cluster.address):
+            actor = asyncray.remote(resources={"special": 1})(Actor).remote()
+            await actor.where.remote()
+            ref = busy_until.options(resources={"special": 1}, max_retries=0).remote(tmp_path / "never")
+            await eventually(lambda: running(tmp_path / "never"))
+            await cluster.kill_node(node)
+            with pytest.raises(asyncray.errors.WorkerCrashedError):
+                await ref
+            await eventually(lambda: _is_dead(actor))  # its process may answer once more before it notices
+            await eventually(lambda: _knows_nodes(1))
+            assert await identity.remote(1) == 1
+
+
+def _worker_pids(node: Node) -> set[int]:
+    return {worker.pid for worker in node.workers()}
 
 
 async def _is_dead(actor: Any) -> bool:
@@ -252,10 +264,6 @@ async def _is_dead(actor: Any) -> bool:
 class Actor:
     def where(self) -> int:
         return os.getpid()
-
-
-def _node(head: Daemon, **settings: Any) -> Any:
-    return daemon(role="node", address=head.address, token=head.token, **settings)
 
 
 async def _knows_nodes(count: int) -> bool:

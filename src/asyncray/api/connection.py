@@ -11,7 +11,7 @@ from collections.abc import Generator
 from types import TracebackType
 from typing import Any
 
-from asyncray.api.embedded import EmbeddedCluster
+from asyncray.api.child_daemon import ChildDaemon
 from asyncray.config import DEFAULT
 from asyncray.errors import AsyncrayError, ConnectionFailed
 from asyncray.platform import Platform
@@ -22,7 +22,7 @@ from asyncray.worker.runtime import Job, Membership, Runtime
 
 _log = logging.getLogger(__name__)
 
-_cluster_of: dict[Runtime, EmbeddedCluster] = {}
+_cluster_of: dict[Runtime, ChildDaemon] = {}
 
 
 class Connection:
@@ -69,7 +69,7 @@ class Connection:
             info = _find(self._address)
             await self._join(info, self._token or _read_token(info))
             return self
-        cluster = EmbeddedCluster(self._settings)
+        cluster = ChildDaemon(self._settings, "the embedded cluster")
         _import_the_rest()
         try:
             info = await cluster.started()
@@ -89,7 +89,7 @@ class Connection:
         """For `.remote()` without `init`, on a running loop: starts the cluster, and joins it in the background."""
         if (surroundings := current.simulated.get()) is not None:
             return self._start_soon(surroundings.new_driver(self._namespace, self._settings))
-        cluster = EmbeddedCluster(self._settings)
+        cluster = ChildDaemon(self._settings, "the embedded cluster")
         _import_the_rest()
         try:
             info = cluster.started_blocking()
@@ -167,7 +167,7 @@ async def disconnect() -> None:
         await cluster.stop()
 
 
-def _abandon(runtime: Runtime) -> EmbeddedCluster | None:
+def _abandon(runtime: Runtime) -> ChildDaemon | None:
     """Its loop was closed without `shutdown`: nothing can be told to anybody any more. Returns its cluster."""
     runtime.stopping = True
     current.set_runtime(None)
