@@ -103,12 +103,13 @@ ACTOR_DIED: Final = 79  # actor_id, cause text, MemoryShortage (as a dict) if th
 OWNER_HELD: Final = 80  # process_id, its node_id or b"": the store holds objects of a process of another node
 
 # ---- exchange streams: between two node managers
-PULL: Final = 90  # request_id, key
+PULL: Final = 90  # request_id, key, how often other nodes have redirected the request
 PULL_GRANTED: Final = 91  # request_id, bulk address, size, number of the copy, [[node_id, node address], ...] besides
 PULL_REDIRECTED: Final = 92  # request_id, node_id, node address: that one has it, and less to do
 PULL_FAILED: Final = 93  # request_id, why
-PULL_DONE: Final = 94  # request_id, whether the copy is complete
-DROP: Final = 95  # [key, ...]: their owner needs them no more
+PULL_DONE: Final = 94  # request_id, key, whether the copy is complete; if not, nobody waits for an answer any more
+DROP: Final = 95  # sequence, [key, ...], freed: their owner needs them no more; else nobody could say so any more
+DROPPED: Final = 97  # sequence: the DROP has arrived; without this answer it is sent again
 COPY_EVICTED: Final = 96  # [key, ...]: the copies that were pulled from the receiver
 
 # ---- states of a value (VALUE.state, an entry of RESULT.returns)
@@ -201,12 +202,13 @@ SHAPES: Final[dict[int, frozenset[tuple[type, ...]]]] = dict(
         _shapes(JOB_ENDED, bytes),
         _shapes(ACTOR_DIED, bytes, str, (dict, _NONE)),
         _shapes(OWNER_HELD, bytes, bytes),
-        _shapes(PULL, int, bytes),
+        _shapes(PULL, int, bytes, int),
         _shapes(PULL_GRANTED, int, str, int, int, list),
         _shapes(PULL_REDIRECTED, int, bytes, str),
         _shapes(PULL_FAILED, int, str),
-        _shapes(PULL_DONE, int, bool),
-        _shapes(DROP, list),
+        _shapes(PULL_DONE, int, bytes, bool),
+        _shapes(DROP, int, list, bool),
+        _shapes(DROPPED, int),
         _shapes(COPY_EVICTED, list),
     )
 )
