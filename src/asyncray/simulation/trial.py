@@ -12,7 +12,7 @@ from typing import Final
 import asyncray
 from asyncray.errors import AsyncrayError
 from asyncray.simulation.cluster import SimCluster
-from asyncray.simulation.faults import PROFILES, Profile, faults
+from asyncray.simulation.faults import PROFILES, FaultInjector, Profile, faults
 from asyncray.simulation.invariants import ClusterState, consistency, quiescence
 from asyncray.simulation.threads import sleep
 from asyncray.simulation.workload.check import FAULT_ERRORS, check, check_executions
@@ -71,17 +71,22 @@ class _Runner:
         )
         self._finished: list[Observations] = []
         self._wrong: list[str] = []
-        self._happened = 0
+        self._injector: FaultInjector | None = None
 
     def run(self) -> Trial:
         with instrumented(sleep) as executions:
             self._cluster.run(self._main)
-        if self._profile.is_calm:
+        if not self._happened:
             self._wrong += check_executions(self._program, executions)
         world = self._cluster.world
         self._raise_if_wrong()
         seen = sum(len(observations.entries) for observations in self._finished)
         return Trial(world.seed, self._happened, seen, world.loop.time(), world.loop.callbacks)
+
+    @property
+    def _happened(self) -> int:
+        """Faults so far."""
+        return self._injector.happened if self._injector is not None else 0
 
     async def _main(self, cluster: SimCluster) -> None:
         for _ in range(self._nodes):
@@ -95,9 +100,8 @@ class _Runner:
         for number, driver in enumerate(drivers):
             driver.add_done_callback(functools.partial(self._ended, number))
         if not self._profile.is_calm:
-            async with faults(cluster, self._profile) as injector:
+            async with faults(cluster, self._profile) as self._injector:
                 await self._all_done(_TROUBLE)
-            self._happened = injector.happened
         if not await self._all_done(_PATIENCE):
             missing = [number for number in range(len(drivers)) if not self._has_finished(number)]
             self._wrong.append(f"drivers {missing} have not finished after {_PATIENCE:g} virtual seconds")
@@ -113,12 +117,12 @@ class _Runner:
         try:
             async with asyncray.init():
                 observations = await run_program(self._program, number)
-                self._wrong += check(self._program, observations, faults=not self._profile.is_calm)
+                self._wrong += check(self._program, observations, faults=self._happened > 0)
                 self._finished.append(observations)
                 await asyncio.shield(released)
         except AsyncrayError as error:
             kind = f"{type(error).__module__}.{type(error).__qualname__}"
-            if self._profile.is_calm or kind not in FAULT_ERRORS:
+            if not self._happened or kind not in FAULT_ERRORS:
                 self._wrong.append(f"driver {number} ended with {type(error).__name__}: {error}")
 
     def _ended(self, number: int, driver: asyncio.Future[None]) -> None:

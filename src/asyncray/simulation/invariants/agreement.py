@@ -23,8 +23,9 @@ def disagreements(state: ClusterState) -> Iterator[str]:
             workers.setdefault(runtime.membership.node_id, {})[runtime.process_id] = runtime
         for link in runtime.nodes.all():
             linked.setdefault(link.node_id, {})[runtime.process_id] = runtime
+    told = _told_of_their_jobs(state)
     for id, node in nodes.items():
-        yield from _workers(node, workers.get(id, {}))
+        yield from _workers(node, workers.get(id, {}), told)
         yield from _sessions(node, linked.get(id, {}), runtimes)
     for runtime in state.runtimes:
         yield from _links(runtime, nodes, runtimes)
@@ -38,7 +39,18 @@ def disagreements(state: ClusterState) -> Iterator[str]:
             yield from _owners(state.control, node, runtimes)
 
 
-def _workers(node: NodeManager, living: _ById) -> Iterator[str]:
+def _told_of_their_jobs(state: ClusterState) -> set[bytes]:
+    """Workers that have been sent word of their job: by the holder of a lease, or by the node of an actor.
+
+    The pool knows earlier: it gives a worker to a job with a lease, which the holder may return at once.
+    """
+    by_nodes = {process_id for node in state.nodes for process_id in node.actors._by_worker}
+    return by_nodes | {
+        process_id for runtime in state.runtimes for process_id, link in runtime.peers._links.items() if link.leased
+    }
+
+
+def _workers(node: NodeManager, living: _ById, told: set[bytes]) -> Iterator[str]:
     """A node's workers are the runtimes that live on it."""
     where = node_name(node)
     for process_id in {**living, **node.pool.workers}:
@@ -50,8 +62,7 @@ def _workers(node: NodeManager, living: _ById) -> Iterator[str]:
         if runtime is None or worker is None:
             yield f"{what} {'lives, and is not in its pool' if worker is None else 'is in its pool, and does not live'}"
             continue
-        # A lease that its holder returned at once has told the worker nothing.
-        if runtime.job_id is not None and worker.job_id != runtime.job_id:
+        if worker.job_id != runtime.job_id and (runtime.job_id is not None or process_id in told):
             yield f"{what} is of one job, and of another in its pool"
         hosted = node.actors._by_worker.get(process_id)
         known = hosted.actor_id if hosted is not None else None

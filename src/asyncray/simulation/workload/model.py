@@ -1,7 +1,8 @@
 """Runs a program in its head: sequentially, without a cluster.
 
 Each result is worked out when its task is submitted. Where several things may happen (something is cancelled, an actor
-killed, a counter shared), the result says so; what follows from it carries that on.
+killed, a counter shared), the result says so; what follows from it carries that on. With faults, any value may be kept
+away by an error, and is MISSING then from what is made with it; and an actor may not hear that it is to be killed.
 """
 
 from __future__ import annotations
@@ -71,10 +72,10 @@ class Expectations:
     started. The others end with the process that has, if nobody needs it any more."""
 
 
-def expectations(body: Body) -> Expectations:
+def expectations(body: Body, *, faults: bool = False) -> Expectations:
     """Of a driver."""
     found = Expectations()
-    frame = _Frame(found, body.key, [], certain=True, is_driver=True)
+    frame = _Frame(found, body.key, [], certain=True, is_driver=True, faults=faults)
     frame.run(body.steps)
     found.entries = frame.journal
     found.entries += [(end_key(n), HeldInTheEnd(frame.variables[n])) for n in sorted(frame.variables)]
@@ -92,9 +93,11 @@ class _Frame:
         *,
         certain: bool,
         is_driver: bool = False,
+        faults: bool = False,
     ) -> None:
         self._found = found
         self._is_driver = is_driver
+        self._faults = faults
         self._key = key
         self.variables: dict[int, Expected] = dict(enumerate(arguments))
         self.journal: list[tuple[int, Expected]] = []
@@ -123,7 +126,8 @@ class _Frame:
                 outcomes = self._task(step.body, step.arguments, cancelled=step.cancelled)
                 self._bind(step.targets, [RefTo(outcome) for outcome in outcomes])
             case Put():
-                self.variables[step.target] = RefTo(Outcome(self._value(step.value)))
+                ref = RefTo(Outcome(self._value(step.value)))
+                self.variables[step.target] = Maybe(ref) if self._goes_on_after_faults else ref
             case Get():
                 self._get(step)
             case Wait():
@@ -152,6 +156,11 @@ class _Frame:
                     self.run(branch)
                 self._branch = around
 
+    @property
+    def _goes_on_after_faults(self) -> bool:
+        """The error of a step is observed, and what it should have bound is MISSING; elsewhere it ends the body."""
+        return self._faults and (self._is_driver or bool(self._branch))
+
     def _end_with(self, *failures: Failure) -> None:
         self._failures = merged(self._failures, failures)
         self._ended, self._certain = True, False
@@ -174,7 +183,8 @@ class _Frame:
             return [Outcome(NOTHING, failures)] * len(body.returns)
         certain = certain and self._certain and not failures
         self._found.runs[body.key] = certain and self._is_driver
-        frame = _Frame(self._found, body.key, [outcome.value for outcome in passed], certain=certain)
+        arrived = [outcome.value for outcome in passed]
+        frame = _Frame(self._found, body.key, arrived, certain=certain, faults=self._faults)
         frame.run(body.steps)
         return [outcome.failing(*failures) for outcome in frame.outcomes(body)]
 
@@ -217,7 +227,7 @@ class _Frame:
         if fails:
             self._bind(step.targets, [MISSING] * len(step.targets))
         else:
-            sure = whole.certain and not may_miss
+            sure = whole.certain and not may_miss and not (self._goes_on_after_faults or (self._faults and step.catch))
             self._bind(step.targets, [outcome.value if sure else _maybe(outcome.value) for outcome in outcomes])
 
     # ---- actors
@@ -246,7 +256,8 @@ class _Frame:
         self._bind(step.targets, [ref if sure else Maybe(ref) for ref in refs])
 
     def _method(self, step: Call, actor: ActorModel, *, certain: bool) -> list[Outcome]:
-        if not actor.lives or actor.killed_by == self._key:
+        killed = actor.killed_by == self._key and not self._faults  # the order may not have reached anybody
+        if not actor.lives or killed:
             passed = [self._passed(expression) for expression in step.arguments]
             failures = merged((ACTOR_DIED,), *(outcome.failures for outcome in passed))
             return [Outcome(NOTHING, failures)] * len(step.targets)
@@ -258,7 +269,9 @@ class _Frame:
             actor.slots[step.slot] = self._value(step.arguments[0])
             result = Outcome(step.slot)
         elif step.method == "give":
-            result = Outcome(actor.slots.get(step.slot, MISSING))
+            kept = actor.slots.get(step.slot, MISSING)
+            # The call that was to keep it may have failed; or this one is made again, and it is removed already.
+            result = Outcome(_maybe(kept) if self._faults and step.slot != INITIAL else kept)
         elif step.method == "started":
             result = Outcome(actor.start)
         elif step.method == "fail":

@@ -284,7 +284,24 @@ def test_calls_before_a_kill_may_fail_and_calls_after_it_must() -> None:
     for first in (["value", [[1, 3]]], DIED):
         assert wrong(KILLED, (6, first), (7, DIED)) == []
     assert wrong(KILLED, (6, DIED), (7, ["value", [[1, 5]]]))
-    assert not wrong(KILLED, (6, DIED), (7, ["value", [[1, 5]]]), faults=True), "the order may not have arrived"
+
+
+def test_a_kill_that_may_not_have_arrived_leaves_what_the_living_actor_would_have_answered() -> None:
+    assert not wrong(KILLED, (6, DIED), (7, DIED), faults=True)
+    assert not wrong(KILLED, (6, ["value", [[1, 3]]]), (7, ["value", [[2, 5]]]), faults=True)
+    assert wrong(KILLED, (6, DIED), (7, ["value", [[1, 3]]]), faults=True), "the echo of another call"
+    assert wrong(KILLED, (6, ["value", [[2, 3]]]), (7, ["value", [[1, 5]]]), faults=True), "counted in another order"
+    assert wrong(KILLED, (6, DIED), (7, own_error(5)), faults=True), "this call raises nothing"
+
+
+def test_with_faults_only_what_can_have_failed_is_missing() -> None:
+    held = (Put(2, 0, Constant(7)), get(3, 1, 0))
+    assert not wrong(held, (3, CRASHED), (-1, "missing"), (-2, "missing"), faults=True)
+    assert not wrong(held, (3, ["value", [7]]), (-1, ["reference", ["value", 7]]), (-2, 7), faults=True)
+    inner = task(2, 0, steps=(Put(4, 0, Constant(7)),), returns=(Listed((Journal(), Item(0))),))
+    steps = inner, get(5, 1, 0), Drop(6, (0, 1))
+    assert not wrong(steps, (5, ["value", [[[], ["reference"]]]]), faults=True)
+    assert wrong(steps, (5, ["value", [[[], "missing"]]]), faults=True), "a put that fails would have ended the task"
 
 
 def test_calls_of_an_actor_that_nobody_kills_must_not_fail() -> None:
