@@ -73,6 +73,25 @@ async def throughput_async(work: Callable[[], Awaitable[object]], seconds: float
     return [await measure(length) for length in slices(seconds)][1:]
 
 
+def throughput_of_fresh(
+    fresh: Callable[[], object], work: Callable[[object], object], seconds: float, amount: float
+) -> Samples:
+    """The same where each round works on something new: what `fresh` gives, whose time does not count."""
+
+    def measure(length: float) -> float:
+        rounds, taken = 0, 0.0
+        while taken < length or not rounds:
+            thing = fresh()
+            start = time.perf_counter()
+            work(thing)
+            taken += time.perf_counter() - start
+            rounds += 1
+            del thing
+        return amount * rounds / taken
+
+    return [measure(length) for length in slices(seconds)][1:]
+
+
 def of_programs(text: str, times: int = TIMES) -> Samples:
     """The numbers that a program prints when it is run again and again."""
     command = [sys.executable, "-c", text]

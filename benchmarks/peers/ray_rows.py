@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,9 +19,16 @@ from harness import (
     row,
     slices,
     throughput,
+    throughput_of_fresh,
 )
+from ray.cluster_utils import Cluster
 
 MEDIUM = 50_000_000
+LARGE = 500_000_000
+SHARED = 100_000_000
+READERS = 4
+KILLED = 3
+STORE = 2_000_000_000
 CREATED = 20
 ARGUMENTS = 10_000
 RETURNS = 3_000
@@ -57,6 +65,11 @@ def size_of(array: numpy.ndarray) -> int:
 
 
 @ray.remote
+def array_of_ones(size: int) -> numpy.ndarray:
+    return numpy.ones(size // 8)
+
+
+@ray.remote
 def number_of(*values: object) -> int:
     return len(values)
 
@@ -79,6 +92,25 @@ def connected(cores: int | None = None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def several_nodes(readers: int) -> Iterator[Cluster]:
+    """The driver's node, and others whose tasks ask for a resource of their own."""
+    settings = {"num_cpus": 1, "object_store_memory": STORE}
+    cluster = Cluster(initialize_head=True, head_node_args=settings)
+    try:
+        for number in range(readers):
+            cluster.add_node(**settings, resources={f"reader {number}": 1})
+        ray.init(address=cluster.address, log_to_driver=False)
+        yield cluster
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+def on_reader(number: int, function: object) -> object:
+    return function.options(resources={f"reader {number}": 0.5})
 
 
 @row("actors created and answering (20 at once)")
@@ -111,6 +143,69 @@ def tasks_with_object(seconds: float) -> Samples:
     with connected():
         ref = ray.put(numpy.ones(MEDIUM // 8))
         return throughput(lambda: ray.get([size_of.remote(ref) for _ in range(500)]), seconds, 500)
+
+
+@row("500 MB from another node")
+def from_another_node(seconds: float) -> Samples:
+    def fresh() -> ray.ObjectRef:
+        ref = on_reader(0, array_of_ones).remote(LARGE)
+        ray.wait([ref], fetch_local=False)
+        return ref
+
+    with several_nodes(1):
+        return throughput_of_fresh(fresh, ray.get, seconds, LARGE / 1e9)
+
+
+def read_on(count: int, ref: ray.ObjectRef) -> None:
+    """The object is read on so many nodes at once."""
+    ray.get([on_reader(number, size_of).remote(ref) for number in range(count)])
+
+
+@row("broadcast of 100 MB to 4 nodes")
+def broadcast(seconds: float) -> Samples:
+    array = numpy.ones(SHARED // 8)
+    with several_nodes(READERS):
+        return throughput_of_fresh(
+            lambda: ray.put(array), lambda ref: read_on(READERS, ref), seconds, READERS * SHARED / 1e9
+        )
+
+
+@row("broadcast of 100 MB to 4 nodes: time")
+def broadcast_time(seconds: float) -> Samples:
+    return [READERS * SHARED / 1e9 / rate for rate in broadcast(seconds)]
+
+
+@row("broadcast of 100 MB to 4 nodes: time, as transfers to one node")
+def broadcast_beside_one(seconds: float) -> Samples:
+    array = numpy.ones(SHARED // 8)
+
+    def measure(length: float) -> float:
+        taken = {1: [], READERS: []}
+        end = time.perf_counter() + length
+        while time.perf_counter() < end or not taken[1]:
+            for count, times in taken.items():
+                ref = ray.put(array)
+                start = time.perf_counter()
+                read_on(count, ref)
+                times.append(time.perf_counter() - start)
+        return statistics.fmean(taken[READERS]) / statistics.fmean(taken[1])
+
+    with several_nodes(READERS):
+        return [measure(length) for length in slices(seconds)][1:]
+
+
+@row("a killed node noticed after")
+def killed_node(seconds: float) -> Samples:
+    def notice() -> float:
+        node = cluster.add_node(num_cpus=1)
+        start = time.perf_counter()
+        cluster.remove_node(node, allow_graceful=False)
+        while sum(entry["Alive"] for entry in ray.nodes()) > 1:
+            time.sleep(0.005)
+        return time.perf_counter() - start
+
+    with several_nodes(0) as cluster:
+        return [notice() for _ in range(KILLED)]
 
 
 @row("10,000 object arguments to a task")

@@ -74,6 +74,10 @@ class Throughput(Row):
     cluster: ClassVar[dict[str, Any]] = {}
     """Settings of its cluster."""
 
+    def settings(self) -> dict[str, Any]:
+        """What `init` is given."""
+        return self.cluster
+
     async def prepare(self, blocking: bool) -> None:
         """Makes what the rounds need. Runs on the runtime's loop; `blocking` says how the rounds will work."""
         return
@@ -97,7 +101,7 @@ class Throughput(Row):
 
     def _async_slices(self, plan: Plan, slices: list[float]) -> list[float]:
         async def measure() -> list[float]:
-            async with asyncio.timeout(self.limit), asyncray.init(**self.cluster):
+            async with asyncio.timeout(self.limit), asyncray.init(**self.settings()):
                 await self.prepare(False)
                 return [await self._slice(seconds) for seconds in slices]
 
@@ -119,7 +123,7 @@ class Throughput(Row):
                 return self.amount * rounds / elapsed
 
     def _blocking_slices(self, slices: list[float]) -> list[float]:
-        with _stuck_after(self.limit), sync.init(**self.cluster):
+        with _stuck_after(self.limit), sync.init(**self.settings()):
             sync.run(self.prepare(True))
             return [self._blocking_slice(seconds) for seconds in slices]
 

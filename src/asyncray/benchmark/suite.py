@@ -9,10 +9,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from asyncray.benchmark import actors, footprint, objects, queued_tasks, tasks
+from asyncray.benchmark import actors, footprint, nodes, objects, queued_tasks, tasks
 from asyncray.benchmark.row import Plan, Row
 
-ROWS: tuple[type[Row], ...] = (*objects.ROWS, *tasks.ROWS, *actors.ROWS, *queued_tasks.ROWS, *footprint.ROWS)
+ROWS: tuple[type[Row], ...] = (
+    *objects.ROWS,
+    *nodes.ROWS,
+    *tasks.ROWS,
+    *actors.ROWS,
+    *queued_tasks.ROWS,
+    *footprint.ROWS,
+)
 
 
 @dataclass(frozen=True, slots=True)

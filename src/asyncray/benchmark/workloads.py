@@ -22,6 +22,13 @@ def size_of(array: Any) -> int:
 
 
 @asyncray.remote
+def array_of_ones(size: int) -> Any:
+    import numpy
+
+    return numpy.ones(size // 8)
+
+
+@asyncray.remote
 def number_of(*values: Any) -> int:
     return len(values)
 
