@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import dis
 import inspect
 import sys
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
+from reprlib import repr as short
 from typing import Any, Final, TextIO
 
 from asyncray.errors import SerializationError
-from asyncray.portable_exception import message_of, type_name
+from asyncray.portable_exception import message_of, reduce_exception, type_name
+from asyncray.serialization import registry
 from asyncray.serialization.pickler import pickle_value
 
 _DEPTH: Final = 20
-_BREADTH: Final = 1000
+_BREADTH: Final = 100_000
 """Of a longer container, the items after these are not looked at."""
 
 
@@ -35,10 +39,11 @@ class Failure:
 
 def inspect_serializability(
     value: Any, name: str | None = None, depth: int = _DEPTH, print_file: TextIO | None = None
-) -> tuple[bool, list[Failure]]:
+) -> tuple[bool, set[Failure]]:
     """Whether `value` can be sent to another process; if not, the innermost things that cannot.
 
-    Prints the path to each (to `print_file`, the standard output by default).
+    Prints the path to each, of `depth` steps at most (to `print_file`, the standard output by default). `name` is what
+    to call the value there.
     """
     failures = find_failures(value, name, depth)
     out = print_file or sys.stdout
@@ -47,7 +52,7 @@ def inspect_serializability(
         print(f"{title} can be serialized.", file=out)
     else:
         print(f"{title} cannot be serialized:", *(f"  {failure}" for failure in failures), sep="\n", file=out)
-    return not failures, failures
+    return not failures, set(failures)
 
 
 def explain(value: Any, error: Exception, *, references_allowed: bool = True) -> SerializationError:
@@ -124,47 +129,52 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
         yield f"object of the method {value.__name__}", value.__self__
         yield from _parts(value.__func__)
     elif isinstance(value, type):
-        for name, attribute in vars(value).items():
-            if name not in ("__dict__", "__weakref__"):
-                yield f"attribute {name!r} of class {value.__qualname__}", _unwrapped(attribute)
-    elif isinstance(value, dict):
-        for key, item in _some(value.items()):
-            yield f"key {key!r}", key
-            yield f"item {key!r}", item
-    elif isinstance(value, (list, tuple)):
+        yield from _parts_of_class(value)
+    elif type(value) is dict:
+        yield from _items(value.items())
+    elif type(value) in (list, tuple):
         yield from ((f"item {index}", item) for index, item in _some(enumerate(value)))
-    elif isinstance(value, (set, frozenset)):
-        yield from ((f"member {item!r}", item) for item in _some(value))
-    if not isinstance(value, (types.FunctionType, types.MethodType, type)):
+    elif type(value) in (set, frozenset):
+        yield from ((f"member {short(item)}", item) for item in _some(value))
+    else:
         yield from _parts_of_instance(value)
 
 
 def _parts_of_function(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
     where = f"of function {function.__name__}"
-    variables = inspect.getclosurevars(function)
-    for name, item in variables.nonlocals.items():
-        yield f"closure variable {name!r} {where}", item
-    for name, item in variables.globals.items():
-        yield f"global variable {name!r} {where}", item
-    for name, parameter in inspect.signature(function).parameters.items():
-        if parameter.default is not parameter.empty:
-            yield f"default of parameter {name!r} {where}", parameter.default
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            yield f"closure variable {name!r} {where}", cell.cell_contents
+        except ValueError:  # not assigned yet
+            continue
+    for name in sorted(_globals_of(function.__code__)):
+        if name in function.__globals__:
+            yield f"global variable {name!r} {where}", function.__globals__[name]
+    positional = function.__code__.co_varnames[: function.__code__.co_argcount]
+    defaults = function.__defaults__ or ()
+    for name, item in zip(positional[len(positional) - len(defaults) :], defaults, strict=True):
+        yield f"default of parameter {name!r} {where}", item
+    for name, item in (function.__kwdefaults__ or {}).items():
+        yield f"default of parameter {name!r} {where}", item
     for name, item in vars(function).items():
         yield f"attribute {name!r} {where}", item
 
 
-def _parts_of_instance(value: Any) -> Iterator[tuple[str, Any]]:
-    kind = type_name(type(value))
-    if "<locals>" in kind or type(value).__module__ == "__main__":
-        yield f"class {type(value).__qualname__}", type(value)
-    for name, item in getattr(value, "__dict__", {}).items():
-        yield f"attribute {name!r} of {kind}", item
-    for base in type(value).__mro__:
-        for name, descriptor in vars(base).items():
-            if isinstance(descriptor, types.MemberDescriptorType) and hasattr(value, name):
-                yield f"attribute {name!r} of {kind}", getattr(value, name)
-    if isinstance(value, BaseException):
-        yield from ((f"argument {index} of {kind}", item) for index, item in enumerate(value.args))
+def _globals_of(code: types.CodeType) -> set[str]:
+    """The global names that a function uses, and those within it."""
+    names = {step.argval for step in dis.get_instructions(code) if "GLOBAL" in step.opname}
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            names |= _globals_of(constant)
+    return names
+
+
+def _parts_of_class(cls: type) -> Iterator[tuple[str, Any]]:
+    for base in cls.__bases__:
+        yield f"base {base.__qualname__} of class {cls.__qualname__}", base
+    for name, attribute in vars(cls).items():
+        if name not in ("__dict__", "__weakref__"):
+            yield f"attribute {name!r} of class {cls.__qualname__}", _unwrapped(attribute)
 
 
 def _unwrapped(attribute: Any) -> Any:
@@ -173,5 +183,54 @@ def _unwrapped(attribute: Any) -> Any:
     return attribute.fget if isinstance(attribute, property) and attribute.fget else attribute
 
 
+def _parts_of_instance(value: Any) -> Iterator[tuple[str, Any]]:
+    """What pickle asks the value for; nothing when the value refuses to tell: then it is the culprit itself."""
+    kind = type_name(type(value))
+    try:
+        reduced = _reduced(value)
+    except Exception:
+        return
+    if not isinstance(reduced, tuple):
+        return
+    build, arguments, state, items, pairs, *_ = (*reduced, None, None, None)
+    yield f"function that makes {kind}", build
+    for index, argument in enumerate(arguments or ()):
+        if isinstance(argument, type):
+            yield f"class {argument.__qualname__}", argument
+        else:
+            yield f"argument {index} of {kind}", argument
+    yield from _parts_of_state(value, kind, state)
+    yield from ((f"item {index}", item) for index, item in _some(enumerate(items or ())))
+    yield from _items(pairs or ())
+
+
+def _reduced(value: Any) -> Any:
+    reduce = registry.table.get(type(value))
+    if reduce is not None:
+        return reduce(value)
+    return reduce_exception(value) if isinstance(value, BaseException) else value.__reduce_ex__(5)
+
+
+def _parts_of_state(value: Any, kind: str, state: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, BaseException) and isinstance(state, tuple) and len(state) == 3:
+        arguments, *named = state  # see `portable_exception.State`
+        yield from ((f"argument {index} of {kind}", item) for index, item in enumerate(arguments))
+    elif isinstance(state, tuple) and len(state) == 2:  # attributes in `__dict__`, and those in slots
+        named = list(state)
+    else:
+        named = [state]
+    for part in named:
+        if isinstance(part, dict):
+            yield from ((f"attribute {short(name)} of {kind}", item) for name, item in part.items())
+        elif part is not None:
+            yield f"state of {kind}", part
+
+
+def _items(pairs: Any) -> Iterator[tuple[str, Any]]:
+    for key, item in _some(pairs):
+        yield f"key {short(key)}", key
+        yield f"item {short(key)}", item
+
+
 def _some(items: Any) -> Iterator[Any]:
-    return (item for item, _ in zip(items, range(_BREADTH), strict=False))
+    return islice(items, _BREADTH)

@@ -27,6 +27,10 @@ ERROR: Final = 2
 ALIGNMENT: Final = 64
 """A cache line, and the widest vector instruction's operand."""
 
+IN_BAND_LIMIT: Final = 16 * 1024
+"""Smaller buffers are copied into the pickle: that is cheaper than keeping account of them, and the reader gets
+arrays that it may write to."""
+
 _PREFIX: Final = struct.Struct("<B3xI")
 _LARGE: Final = 1024 * 1024
 """From this size on, a copy is worth the 3 us that it takes to release the interpreter lock."""

@@ -1,10 +1,14 @@
-"""Memory below Python's view of it: copies without the interpreter lock, and views that carry an object along."""
+"""Memory below Python's view of it: copies without the interpreter lock, views that carry an object along."""
 
 from __future__ import annotations
 
 import ctypes
+import pickle
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
+
+_MAPPED_FROM: Final = 1024 * 1024
+"""Bytes. To copy less is as quick as to map it (50 us and its first use: 1 MB takes 200 us to copy, 100 MB 180 ms)."""
 
 
 class _PyBuffer(ctypes.Structure):
@@ -60,7 +64,39 @@ def carry(buffer: memoryview, keepalive: object) -> memoryview:
     """
     carrier = _array_type(buffer.nbytes).from_buffer(buffer)
     carrier.keepalive = keepalive
+    carrier.mapping = buffer.obj
     return memoryview(carrier).cast("B").toreadonly()
+
+
+def over(address: int, size: int, keepalive: object) -> pickle.PickleBuffer:
+    """Memory of a library that does not lend it by itself, for pickle."""
+    carrier = _array_type(size).from_address(address)
+    carrier.keepalive = keepalive
+    return pickle.PickleBuffer(carrier)
+
+
+def of_own(data: Any) -> Any:
+    """Memory that holds the same as a buffer read from a value, for its reader alone to write to.
+
+    Large blocks of shared memory are not copied, if the mapping they lie in has a method `private`, as that of an
+    arena has.
+    """
+    if type(data) is bytearray:  # made by pickle, for this reader
+        return data
+    view = memoryview(data)
+    private = getattr(getattr(view.obj, "mapping", None), "private", None)
+    if private is None or view.nbytes < _MAPPED_FROM:
+        return bytearray(view)
+    return private(address_of(view), view.nbytes, keepalive=view)
+
+
+def address_of(view: memoryview) -> int:
+    """Where a contiguous view begins."""
+    buffer = _PyBuffer()
+    _get_buffer(view, ctypes.byref(buffer), _SIMPLE)
+    address: int = buffer.buf
+    _release_buffer(ctypes.byref(buffer))
+    return address
 
 
 @lru_cache(maxsize=256)

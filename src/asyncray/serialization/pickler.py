@@ -13,12 +13,8 @@ import cloudpickle
 from asyncray.errors import TaskError
 from asyncray.portable_exception import reduce_exception
 from asyncray.serialization import registry
+from asyncray.serialization.layout import IN_BAND_LIMIT
 from asyncray.serialization.references import context
-
-IN_BAND_LIMIT: Final = 16 * 1024
-"""Smaller buffers are copied into the pickle: that is cheaper than keeping account of them, and the reader gets
-arrays that it may write to."""
-
 
 _CARED_FOR: Final = (type, FunctionType, BaseException)
 

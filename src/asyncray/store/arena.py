@@ -10,6 +10,7 @@ import os
 from typing import Final, Protocol, Self
 
 from asyncray.store.allocator import PAGE
+from asyncray.store.mapping import Mapping
 
 _POPULATE_READ: Final = 22
 _POPULATE_WRITE: Final = 23
@@ -50,7 +51,7 @@ class Arena:
         self.capacity = capacity
         self.path = path
         self._descriptor: int | None = descriptor
-        memory = mmap.mmap(descriptor, capacity)
+        memory = Mapping.of(descriptor, capacity)
         memory.madvise(mmap.MADV_DONTDUMP)
         self._memory: memoryview | None = memoryview(memory)
         self._first_byte: ctypes.c_char | None = ctypes.c_char.from_buffer(memory)
