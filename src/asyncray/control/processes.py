@@ -161,6 +161,8 @@ class Processes(Manager):
             record.sessions.pop(session, None)
         for watcher in self.watchers:
             watcher.session_closed(session)
+        if record is not None and record.role == "driver" and not record.sessions:
+            self.died(record.process_id, "its session has ended")  # before its job began: else that has ended, too
 
     def _forget(self, process_id: ProcessId, cause: str, reporter: NodeId | None = None) -> None:
         self._dead[process_id] = cause

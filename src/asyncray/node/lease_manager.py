@@ -105,7 +105,7 @@ class LeaseManager(Manager):
 
     def _on_request(self, session: Session, request_id: int, demand: Resources, job_id: bytes, spilled: bool) -> None:
         worker = self._pool.workers.get(session.process_id)
-        if worker is not None and worker.ending:
+        if worker is not None and worker.killed:  # one that was asked to exit may own what others wait for
             return
         if self._sessions.has_ended(job_id) and session.process_id not in self.actors:  # actors may outlive it
             session.send(messages.LEASE_FAILED, request_id, "its job has ended")

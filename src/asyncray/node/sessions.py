@@ -103,6 +103,8 @@ class Sessions(Manager):
         if self.by_process.get(session.process_id) is not session:
             return
         del self.by_process[session.process_id]
+        if session.role == "driver" and session.job_id is not None:
+            self.jobs.pop(session.job_id, None)  # its job may not have begun: then nobody will say that it has ended
         _log.debug("%r ended: %s", session, error)
         for callback in self.on_lost:
             callback(session)

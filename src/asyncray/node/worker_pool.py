@@ -42,6 +42,8 @@ class Worker:
     idle_since: float = 0.0
     ending: bool = False
     """It is on its way out, whoever wanted that, and not to be used any more."""
+    killed: bool = False
+    """It will do nothing more: it was not merely asked to exit."""
     dismissed: bool = False
     """The pool wanted it to end."""
 
@@ -109,8 +111,7 @@ class WorkerPool(Manager):
                 starting = worker.session is None and not worker.ending
                 if starting and now - worker.started > self._config.worker_start_timeout:
                     _log.error("worker %s did not register in time", worker.process_id.hex()[:8])
-                    worker.ending = True
-                    self._launcher.kill(worker.process_id)
+                    self._kill(worker)
 
     async def stop(self) -> None:
         self._stopping = True
@@ -153,7 +154,7 @@ class WorkerPool(Manager):
         if graceful and worker.session is not None:
             worker.session.send(messages.EXIT, True)
         else:
-            self._launcher.kill(worker.process_id)
+            self._kill(worker)
 
     def end_job(self, job_id: bytes) -> None:
         """The job is over: its idle workers go. Busy ones are ended by who uses them: an actor may outlive its job."""
@@ -243,8 +244,11 @@ class WorkerPool(Manager):
         """The stream ends a little before the zygote says why; one that merely hangs up is ended."""
         worker = self.workers.get(session.process_id)
         if worker is not None:
-            worker.ending = True
-            self._launcher.kill(worker.process_id)
+            self._kill(worker)
+
+    def _kill(self, worker: Worker) -> None:
+        worker.ending = worker.killed = True
+        self._launcher.kill(worker.process_id)
 
     def _exited(self, process_id: bytes, cause: str) -> None:
         worker = self.workers.pop(process_id, None)

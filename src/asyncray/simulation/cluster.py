@@ -87,6 +87,7 @@ class SimCluster:
         self._machines = itertools.count(1)
         self._node_numbers = itertools.count(1)
         self._drivers = itertools.count(1)
+        self._programs: list[Process] = []
         self._delays = self.world.random("process starts")
 
     def run(self, main: Callable[[SimCluster], Coroutine[Any, Any, _T]]) -> _T:
@@ -98,7 +99,9 @@ class SimCluster:
 
     async def _run(self, main: Callable[[SimCluster], Coroutine[Any, Any, _T]]) -> _T:
         await self._start_control()
-        return await self.driver(main(self))
+        outcome = self.driver(main(self))
+        self._programs.clear()  # this one is the test's own
+        return await outcome
 
     # ------------------------------------------------------------------- control plane
 
@@ -176,6 +179,9 @@ class SimCluster:
     def kill_worker(self, worker: Process) -> None:
         worker.kill("killed by SIGKILL")
 
+    def kill_driver(self, driver: Process) -> None:
+        driver.kill("killed by SIGKILL")
+
     def hosts(self) -> list[str]:
         """The machines with a living control plane or node."""
         control = [self._control_process.host] if self.control and self._control_process else []
@@ -216,6 +222,10 @@ class SimCluster:
         """The living workers of all nodes."""
         return [worker for node in self.nodes for worker in node.workers.values()]
 
+    def drivers(self) -> list[Process]:
+        """The living ones that were started with `driver`: the test's own is none of them."""
+        return list(self._programs)
+
     # ------------------------------------------------------------------------- drivers
 
     def driver(self, program: Coroutine[Any, Any, _T], node: SimNode | None = None) -> asyncio.Future[_T]:
@@ -229,8 +239,11 @@ class SimCluster:
         surroundings = _DriverSurroundings(self, process, node)
         process.context.run(current.simulated.set, surroundings)
         task = process.spawn(program, name=process.name)
+        self._programs.append(process)
 
         def died(cause: str) -> None:
+            if process in self._programs:
+                self._programs.remove(process)
             self.runtimes.pop(process, None)
             if not outcome.done():
                 outcome.set_exception(AsyncrayError(f"{process.name} died: {cause}"))

@@ -184,12 +184,20 @@ async def test_the_end_of_a_job_frees_everything_of_it_and_of_no_other() -> None
 
 
 @virtually
-async def test_a_worker_on_its_way_out_is_granted_nothing() -> None:
+async def test_a_worker_that_was_killed_is_granted_nothing() -> None:
     node, (worker, *_) = await node_with_workers(2, CPU=1)
     node.pool.end(node.worker(worker), graceful=False)
     worker.ask(1)
     assert worker.granted() == []
     assert len(node.leases.queue) == 0
+
+
+@virtually
+async def test_a_worker_that_was_asked_to_exit_is_granted_what_the_tasks_it_owns_need() -> None:
+    node, (worker, *_) = await node_with_workers(2, CPU=1)
+    node.pool.end(node.worker(worker), graceful=True)
+    worker.ask(1)
+    assert len(worker.granted()) == 1
 
 
 # ---- other nodes
