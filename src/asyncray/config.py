@@ -27,6 +27,10 @@ class Config:
     """The longest that a dropped reference waits before its owner learns of it."""
     idle_sweep_interval: float = 0.4
     """The same in a process in which nothing else has happened for a while."""
+    read_attempts: int = 5
+    """How often a process tries to read a stored object whose owner says that it is there."""
+    read_retry_delay: float = 0.1
+    """How long it waits before the second attempt; before each further one twice as long."""
     lease_idle_timeout: float = 0.2
     """How long a lease without work is kept."""
     lease_requests_in_flight: int = 16

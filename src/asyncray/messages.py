@@ -73,7 +73,7 @@ CREATED: Final = 47  # request_id, offset in the arena, or -1, and why not: "ful
 SEAL: Final = 48  # key
 ABORT: Final = 49  # key: never sealed
 PIN: Final = 50  # request_id, key, size, [[node_id, node address], ...] that may have it, priority
-PINNED: Final = 51  # request_id, offset, size (-1: it is lost), number of this copy if its owner should know, why not
+PINNED: Final = 51  # request_id, offset, size or PIN_..., number of this copy if its owner should know, why not
 UNPIN: Final = 52  # key
 FREE: Final = 53  # [key, ...]: their owner needs them no more
 WARNING: Final = 55  # text
@@ -122,6 +122,11 @@ GONE: Final = 4  # freed or lost
 FOR_ARGUMENTS: Final = 0  # a task cannot begin without it
 FOR_GET: Final = 1  # somebody awaits the value
 FOR_WAIT: Final = 2  # somebody waits until it is here
+
+# ---- sizes in a PINNED that say why there is none
+PIN_LOST: Final = -1  # there is no copy that can be had
+PIN_FULL: Final = -2  # there is no room for it in the arena (ObjectStoreFullError)
+PIN_NO_DISK: Final = -3  # nor for what would have to be spilled (OutOfDiskError)
 
 # ---- statuses of a RESULT
 OK: Final = 0

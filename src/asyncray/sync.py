@@ -23,9 +23,11 @@ from asyncray.api.remote import remote as remote
 from asyncray.api.remote_function import RemoteFunction as RemoteFunction
 from asyncray.background_loop import BackgroundLoop
 from asyncray.errors import GetTimeoutError
+from asyncray.messages import FOR_GET
+from asyncray.util import freeing
 from asyncray.worker import current
 from asyncray.worker.object_ref import ObjectRef
-from asyncray.worker.objects import Countdown
+from asyncray.worker.waiting import Countdown
 
 _T = TypeVar("_T")
 
@@ -131,6 +133,11 @@ def kill(actor: ActorHandle) -> None:
     run(objects.kill(actor))
 
 
+def free(refs: ObjectRef | Sequence[ObjectRef]) -> None:
+    """Takes values from everybody, at once; see `asyncray.util.free`."""
+    run(freeing.free(refs))
+
+
 def nodes() -> list[dict[str, Any]]:
     """The nodes of the cluster; see `asyncray.nodes`."""
     return run(cluster.nodes())
@@ -148,7 +155,7 @@ def available_resources() -> dict[str, float]:
 
 def _await_local(refs: list[ObjectRef], timeout: float | None) -> None:
     """Blocks until all values are here, by a latch that the loop releases: one hand-over for any number of them."""
-    missing = [ref._reference for ref in refs if not ref.done()]
+    missing = [ref._reference for ref in refs if not ref._is_here()]
     if not missing:
         return
     runtime = refs[0]._runtime
@@ -161,12 +168,12 @@ def _await_local(refs: list[ObjectRef], timeout: float | None) -> None:
             over()
             arrived.release()
 
-        countdown = Countdown(runtime.objects, missing, len(missing), all_there)
+        countdown = Countdown(runtime.objects, missing, len(missing), all_there, FOR_GET)
         runtime.call_soon(countdown.start)
         try:
             if not arrived.acquire(timeout=-1 if timeout is None else timeout):
                 raise GetTimeoutError(
-                    f"{sum(not ref.done() for ref in refs)} of {len(refs)} values were not there after {timeout} s"
+                    f"{sum(not ref._is_here() for ref in refs)} of {len(refs)} values were not there after {timeout} s"
                 )
         except BaseException:
             runtime.call_soon(countdown.stop)

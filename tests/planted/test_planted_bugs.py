@@ -29,10 +29,11 @@ from asyncray.worker.actor_client import ActorClient
 from asyncray.worker.arrivals import Arrivals
 from asyncray.worker.blocking import Blocking
 from asyncray.worker.execution import Executor
-from asyncray.worker.objects import Countdown, Objects
+from asyncray.worker.objects import Objects
 from asyncray.worker.ownership import Ownership
 from asyncray.worker.pipeline import Pipeline
 from asyncray.worker.submission import Submitter
+from asyncray.worker.waiting import Countdown
 
 SEEDS: Final = 200
 """A bug that none of so many seeds finds has escaped."""
@@ -270,7 +271,7 @@ def test_the_pins_of_a_call_that_are_never_given_back() -> None:
 @pytest.mark.usefixtures("large_values")
 def test_a_pin_that_outlives_the_last_reference() -> None:
     """Seed 0, at rest: an object is pinned by a worker."""
-    assert_caught(Objects.forget, "self._runtime.store.unhold(location.pin)", "pass", nodes=1)
+    assert_caught(Objects._drop_pin, "self._runtime.store.unhold(pin)", "pass", nodes=1)
 
 
 @pytest.mark.usefixtures("large_values")

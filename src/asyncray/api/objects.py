@@ -9,6 +9,7 @@ from typing import Any
 from asyncray.api.actor import ActorHandle
 from asyncray.api.connection import require_runtime
 from asyncray.errors import GetTimeoutError
+from asyncray.messages import FOR_WAIT
 from asyncray.worker.object_ref import ObjectRef
 from asyncray.worker.runtime import Runtime
 
@@ -20,7 +21,7 @@ async def get(refs: ObjectRef | Sequence[ObjectRef], *, timeout: float | None = 
     there after `timeout` seconds. Neither that nor cancelling the caller cancels the work.
     """
     if type(refs) is ObjectRef:
-        if not refs.done():
+        if not refs._is_here():
             await _local(refs._runtime, [refs], timeout)
         return refs.result()
     many = check_refs(refs, "get")
@@ -46,7 +47,8 @@ async def wait(
     """Waits until `num_returns` of the references have a value (or failed), `timeout` seconds at most.
 
     Returns (ready, not ready), each in the order given; ready has `num_returns` entries at most. With
-    `fetch_local` a value counts when it has reached this process.
+    `fetch_local` a value counts when it has reached this node (those that have not go on coming afterwards); without,
+    nothing is fetched.
     """
     many = check_wait(refs, num_returns)
     parted = part(many, num_returns, fetch_local)
@@ -55,7 +57,7 @@ async def wait(
     try:
         async with asyncio.timeout(timeout):
             references = [ref._reference for ref in many]
-            await many[0]._runtime.objects.arrival(references, num_returns, fetch=fetch_local)
+            await many[0]._runtime.objects.arrival(references, num_returns, FOR_WAIT if fetch_local else None)
     except TimeoutError:
         pass
     return part(many, num_returns, fetch_local)
@@ -119,5 +121,5 @@ async def _local(runtime: Runtime, refs: list[ObjectRef], timeout: float | None)
         async with asyncio.timeout(timeout):
             await runtime.objects.all_local(references)
     except TimeoutError:
-        missing = sum(not ref.done() for ref in refs)
+        missing = sum(not ref._is_here() for ref in refs)
         raise GetTimeoutError(f"{missing} of {len(refs)} values were not there after {timeout} s") from None

@@ -16,7 +16,11 @@ WHOLE: Final = -1
 """Position of a reference that stands for the packed arguments as a whole."""
 
 Entry = list[Any]
-"""`[position or keyword, object_id, state, value or location]`; the last two are filled in when they exist."""
+"""`[position or keyword, object_id, state, value or location, owner address]`.
+
+What follows the id is filled in when the value exists. Of a small value the owner is left out; where small values
+together are too large to travel with the call, the larger ones are left to be asked for: their state is `PENDING`.
+"""
 
 NO_ARGUMENTS: Final = serialization.dumps(((), {}))
 

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 from asyncray import messages
 from asyncray.errors import ProtocolError
 from asyncray.ids import store_key
-from asyncray.messages import STORED
+from asyncray.messages import INLINE, STORED, Address
 from asyncray.worker.calls import Call, ReceivedTemplate
 from asyncray.worker.location import Location
+from asyncray.worker.object_ref import ObjectRef
+from asyncray.worker.objects import PENDING
 from asyncray.worker.peers import PeerLink
+from asyncray.worker.reference import Execution
 from asyncray.worker.store_client import Pin
 
 if TYPE_CHECKING:
@@ -50,23 +53,48 @@ class Arrivals:
         template = call.template
         if template.function is None and not template.is_method and template.pickled is None:
             template.pickled = await asyncio.shield(self._runtime.functions.fetch(template.function_id))
-        pins: dict[bytes, Pin] = {}
-        try:
-            for _, object_id, state, value in call.references or ():
-                if state == STORED and object_id not in pins:
-                    pins[object_id] = await self._runtime.objects.pin_location(
-                        object_id, Location(*value), messages.FOR_ARGUMENTS
-                    )
-        except BaseException:
-            self._unpin(pins)
-            raise
-        call.pins = pins or None
+        if call.references is not None:
+            await self._fetch(call, call.references)
 
     def unpin(self, call: Call) -> None:
-        """The call needs its stored arguments no more."""
+        """The call needs its arguments no more."""
         if call.pins is not None:
             self._unpin(call.pins)
             call.pins = None
+        call.fetched = None
+
+    async def _fetch(self, call: Call, references: list[list[Any]]) -> None:
+        """Pins what is stored, and asks for what was left out. Raises what hinders it."""
+        stored: dict[bytes, asyncio.Task[Pin]] = {}
+        fetched: dict[bytes, ObjectRef] = {}
+        for _, object_id, state, value, *owner in references:
+            if state == STORED and object_id not in stored:
+                stored[object_id] = self._runtime.spawn(self._pin(object_id, value, owner[0]), name="fetch argument")
+            elif state == PENDING and object_id not in fetched:
+                if call.execution is None:
+                    call.execution = Execution(call.link.process_id)
+                fetched[object_id] = self._runtime.restore(object_id, owner[0], call.execution)
+        pins: dict[bytes, Pin] = {}
+        try:
+            for object_id, task in stored.items():
+                pins[object_id] = await task
+            await self._runtime.objects.all_local([ref._reference for ref in fetched.values()])
+        except BaseException:
+            self._unpin(pins)
+            for object_id, task in stored.items():
+                done = object_id not in pins and not task.cancel() and not task.cancelled()
+                if done and task.exception() is None:
+                    self._runtime.store.unhold(task.result())
+            raise
+        call.pins = pins or None
+        call.fetched = fetched or None
+
+    async def _pin(self, object_id: bytes, value: list[Any], owner: Address) -> Pin:
+        location = Location(*value)
+        location.priority = messages.FOR_ARGUMENTS
+        return await self._runtime.reader.pin(
+            object_id, location, None if owner[0] == self._runtime.process_id else owner
+        )
 
     def _on_template(
         self, link: PeerLink, number: int, function_id: bytes, name: str, num_returns: int, is_method: bool
@@ -111,9 +139,9 @@ class Arrivals:
         if call.references is None:
             return True
         pins: dict[bytes, Pin] = {}
-        for _, object_id, state, value in call.references:
-            if state == STORED and object_id not in pins:
-                pin = self._runtime.store.pinned(store_key(object_id, value[3]))
+        for _, object_id, state, value, *_ in call.references:
+            if state != INLINE and object_id not in pins:
+                pin = self._runtime.store.pinned(store_key(object_id, value[3])) if state == STORED else None
                 if pin is None:
                     self._unpin(pins)
                     return False

@@ -33,6 +33,7 @@ class Call:
 
     __slots__ = (
         "execution",
+        "fetched",
         "link",
         "microseconds",
         "payload",
@@ -63,6 +64,8 @@ class Call:
         """Made when the arguments may contain references: the reply then waits for their borrows."""
         self.pins: dict[bytes, Pin] | None = None
         """Stored arguments, by object id."""
+        self.fetched: dict[bytes, ObjectRef] | None = None
+        """Arguments that were too large to travel with the others, by object id."""
         self.status = OK
         self.returns: list[Any] = []
         self.returned: list[ObjectRef] | None = None

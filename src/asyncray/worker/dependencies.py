@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from asyncray.errors import AsyncrayError
-from asyncray.messages import INLINE, STORED
+from asyncray.messages import INLINE, STORED, Address
+from asyncray.worker.arguments import Entry
 from asyncray.worker.objects import PENDING
 from asyncray.worker.reference import Reference
 from asyncray.worker.task import PendingTask
@@ -68,21 +69,38 @@ class Dependencies:
                 entry[2:] = [INLINE, reference.value]
                 size += len(reference.value)
             elif reference.state == STORED:
-                entry[2:] = [STORED, reference.value.pack()]
+                entry[2:] = [STORED, reference.value.pack(), self._owner(reference)]
             else:
                 error = self._runtime.objects.load_exception(reference)
                 assert error is not None
                 submitter.fail(task, error)
                 return False
-        limit = self._runtime.config.frame_limit // 2
-        if size > limit:
-            submitter.fail(task, AsyncrayError(_too_large(task, size, limit)))
-            return False
+        if size > self._runtime.config.frame_target:
+            size = self._lighten(task.references, top_level, size)
+            limit = self._runtime.config.frame_limit // 2
+            if size > limit:
+                submitter.fail(task, AsyncrayError(_too_large(task, size, limit)))
+                return False
         return True
+
+    def _lighten(self, entries: list[Entry], references: list[Reference], size: int) -> int:
+        """Leaves the largest of the small values to be asked for by the worker. Returns the size of what is left."""
+        inline = [(len(entry[3]), at) for at, entry in enumerate(entries) if entry[2] == INLINE]
+        for length, at in sorted(inline, reverse=True):
+            if size <= self._runtime.config.frame_target:
+                break
+            reference = references[at]
+            if reference.owner is None or reference.sequence:  # else its owner is dead: nobody but this process has it
+                entries[at][2:] = [PENDING, None, self._owner(reference)]
+                size -= length
+        return size
+
+    def _owner(self, reference: Reference) -> Address:
+        return reference.owner or self._runtime.address
 
 
 def _too_large(task: PendingTask, size: int, limit: int) -> str:
     return (
-        f"the arguments of {task.template.name}() take {size} bytes, and {limit} is the most that travels with a call:"
-        " pass the references in a list, and read them there"
+        f"the arguments of {task.template.name}() take {size} bytes, and {limit} is the most that travels with a call;"
+        " they cannot be asked for later, as the processes that owned them have ended"
     )

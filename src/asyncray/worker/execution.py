@@ -20,6 +20,7 @@ from asyncray.worker.calls import Call, ReceivedTemplate
 from asyncray.worker.context import TaskContext, current_task
 from asyncray.worker.hosted_actor import HostedActor
 from asyncray.worker.node_link import NodeLink
+from asyncray.worker.objects import PENDING
 from asyncray.worker.output import ForwardedOutput
 from asyncray.worker.peers import PeerLink
 from asyncray.worker.reference import Execution
@@ -156,9 +157,12 @@ class Executor:
             return self._runtime.restore(object_id, owner, call.execution)
 
         values: list[tuple[int | str, Any]] = []
-        for place, object_id, state, value in call.references or ():
+        for place, object_id, state, value, *_ in call.references or ():
             if state == INLINE:
                 values.append((place, serialization.deserialize(value, restore=restore)))
+            elif state == PENDING:
+                assert call.fetched is not None
+                values.append((place, call.fetched[object_id].result()))
             else:
                 assert call.pins is not None
                 hold = call.pins[object_id].view.acquire()
@@ -188,7 +192,7 @@ class Executor:
 
     def reply(self, call: Call) -> None:
         """Sends the result, once the owners know of the references that the call has kept. Loop thread only."""
-        if call.pins is not None:
+        if call.references is not None:
             self.arrivals.unpin(call)
         if call.returned:
             with self._runtime.ownership_lock:

@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from asyncray.ids import store_key
+from asyncray.messages import FOR_GET
 
 if TYPE_CHECKING:
     from asyncray.worker.reference import Waiter
     from asyncray.worker.store_client import Pin
 
+Place = list[Any]
+"""A node with a copy, as it travels: `[node_id, node_address]`."""
+
 
 class Location:
     """`Reference.value` of a stored object."""
 
-    __slots__ = ("copies", "error", "node_address", "node_id", "owner", "pin", "size", "waiting")
+    __slots__ = (
+        "copies",
+        "error",
+        "fetch",
+        "former",
+        "gone",
+        "node_address",
+        "node_id",
+        "origin",
+        "owner",
+        "pin",
+        "priority",
+        "rehomed",
+        "size",
+    )
 
     def __init__(
-        self, node_id: bytes, node_address: str, size: int, owner: bytes, copies: Sequence[list[Any]] = ()
+        self, node_id: bytes, node_address: str, size: int, owner: bytes, copies: Sequence[Place] = (), origin: str = ""
     ) -> None:
         self.node_id = node_id
         """Of the primary copy."""
@@ -27,12 +46,21 @@ class Location:
         self.owner = owner
         """The `ProcessId` of the object's owner."""
         self.copies = list(copies)
-        """`[node_id, node_address]` of others that are known."""
+        """Others that are known."""
+        self.origin = origin
+        """What made the object; only its owner knows."""
+        self.gone = False
+        """The primary copy is: its node is dead or has lost it. Only its owner knows."""
+        self.rehomed = False
+        """A copy has become the primary: the other copies may not be below it, so each is to be told of the end."""
+        self.former: list[Place] = []
+        """Nodes that had the primary copy, and may have it still: they were out of reach. Only the owner knows."""
         self.pin: Pin | None = None
         self.error: bytes | None = None
         """Why this process cannot read it, as a value. Others may, and it is still to be freed."""
-        self.waiting: list[Waiter] | None = None
-        """Who waits for the pin that has been asked for."""
+        self.priority = FOR_GET
+        """Of the PIN that is, or would be, asked for."""
+        self.fetch: Fetch | None = None
 
     @property
     def is_settled(self) -> bool:
@@ -43,10 +71,42 @@ class Location:
         """What the store knows the object by."""
         return store_key(object_id, self.owner)
 
-    def sources(self) -> list[list[Any]]:
-        """`[node_id, node_address]` of those that may have it, the primary copy first."""
-        return [[self.node_id, self.node_address], *self.copies]
+    def primary(self) -> Place:
+        return [self.node_id, self.node_address]
+
+    def sources(self) -> list[Place]:
+        """Those that may have it, the primary copy first."""
+        return [self.primary(), *self.copies]
 
     def pack(self) -> list[Any]:
         """As it travels."""
         return [self.node_id, self.node_address, self.size, self.owner, self.copies]
+
+    def moved_to(self, place: Place) -> None:
+        """The copy there is the primary now."""
+        self.node_id, self.node_address = place
+        self.rehomed = True
+        self.copies = [copy for copy in self.copies if copy[0] != place[0]]
+        self.former = [copy for copy in self.former if copy[0] != place[0]]
+
+    def holders(self) -> list[Place]:
+        """Whom to tell that the object is freed. The primary's node tells those that copied from it."""
+        if not (self.gone or self.rehomed):
+            return [self.primary()]
+        return [*([] if self.gone else [self.primary()]), *self.copies, *self.former]
+
+    def moved(self, location: Sequence[Any]) -> None:
+        """The owner says where the object is now."""
+        self.node_id, self.node_address, _, _, self.copies = location
+
+
+class Fetch:
+    """A pin that this process has asked for."""
+
+    __slots__ = ("lasting", "task", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting: list[Waiter] = []
+        self.lasting = False
+        """It goes on when nobody waits: who polls comes back."""
+        self.task: asyncio.Task[None]

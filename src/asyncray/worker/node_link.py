@@ -45,26 +45,35 @@ class NodeLink:
             self._backlog.append(message)
 
     async def request(self, kind: int, *fields: Any) -> list[Any]:
-        """Sends a message that carries a request number, and waits for its answer's other fields."""
-        if self.lost:
-            raise NodeDiedError(f"the node at {self.target} is gone")
+        """Sends a message that carries a request number, and waits for its answer's other fields.
+
+        Raises NodeDiedError.
+        """
+        _, answer = self.ask(kind, *fields)
+        return await answer
+
+    def ask(self, kind: int, *fields: Any) -> tuple[int, asyncio.Future[list[Any]]]:
+        """The same for those that want to take it back by its number. Shield the answer, or it goes unheard."""
         self._next_request += 1
         number = self._next_request
-        future = self._requests[number] = asyncio.get_running_loop().create_future()
-        self.send(kind, number, *fields)
-        try:
-            answer: list[Any] = await future
-            return answer
-        finally:
-            self._requests.pop(number, None)
+        future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+        if self.lost:
+            future.set_exception(NodeDiedError(f"the node at {self.target} is gone"))
+        else:
+            self._requests[number] = future
+            self.send(kind, number, *fields)
+        return number, future
 
     def answered(self, number: int, *fields: Any) -> None:
         """Hands an answer to its request."""
-        future = self._requests.get(number)
+        future = self._requests.pop(number, None)
         if future is not None and not future.done():
             future.set_result(list(fields))
 
     def opened(self, channel: Channel, stream: FrameStream) -> None:
+        if self.lost:  # while it was dialled
+            channel.close()
+            return
         self.channel, self.stream = channel, stream
         for message in self._backlog:
             stream.send(message)
@@ -94,6 +103,7 @@ class NodeLink:
             self.channel.close()
         cause = NodeDiedError(f"the connection with the node at {self.target} ended: {error or 'it stopped'}")
         waiting: list[asyncio.Future[Any]] = [self.welcomed, *self._requests.values()]
+        self._requests.clear()
         for future in waiting:
             if not future.done():
                 future.set_exception(cause)
@@ -122,8 +132,8 @@ class Nodes:
             raise
         return self.own
 
-    def other(self, target: str) -> NodeLink:
-        """The node that listens there, dialled if need be."""
+    def other(self, target: str, node_id: bytes = b"") -> NodeLink:
+        """The node that listens there, dialled if need be. With its id, its death is heeded before it answers."""
         if self.own is not None and target == self.own.address:  # another node has sent a request home
             return self.own
         link = self._links.get(target)
@@ -132,6 +142,7 @@ class Nodes:
             link.lost = True
         elif link is None:
             link = self._links[target] = NodeLink(self, target)
+            link.node_id = node_id
             self._runtime.spawn(self._dial(link), name=f"dial node {target}")
         return link
 

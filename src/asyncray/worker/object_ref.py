@@ -95,8 +95,7 @@ class ObjectRef:
 
     def done(self) -> bool:
         """Whether `result()` would return or raise the outcome at once. Asking starts the fetch of a finished value."""
-        reference = self._reference
-        return self._callbacks is False or self._runtime.objects.is_local(reference)
+        return self._callbacks is False or self._runtime.objects.poll(self._reference)
 
     def cancelled(self) -> bool:
         return self._callbacks is False or self._runtime.objects.is_cancelled(self._reference)
@@ -115,7 +114,7 @@ class ObjectRef:
 
     def add_done_callback(self, callback: Callable[[Any], object], *, context: Context | None = None) -> None:
         """Has the loop call `callback(ref)` when the value is here. Starts the fetch."""
-        if self.done():
+        if self._is_here():
             self._runtime.loop.call_soon(callback, self, context=context)
         elif self._callbacks is not None:
             self._callbacks.append((callback, context))  # type: ignore[union-attr]
@@ -139,7 +138,7 @@ class ObjectRef:
 
     def cancel(self, msg: Any = None) -> bool:
         """Cancels this reference; withdraws the work when it is this process's and has not begun."""
-        if self.done():
+        if self._is_here():
             return False
         callbacks, self._callbacks = self._callbacks, False
         self._schedule(callbacks)
@@ -162,7 +161,7 @@ class ObjectRef:
         raise RuntimeError("the outcome of an ObjectRef comes from the cluster")
 
     def __await__(self) -> Generator[Any, None, Any]:
-        if not self.done():
+        if not self._is_here():
             self._asyncio_future_blocking = True
             yield self
         return self.result()
@@ -185,6 +184,10 @@ class ObjectRef:
 
         self._runtime.call_soon(self.add_done_callback, copy)
         return future
+
+    def _is_here(self) -> bool:
+        """`done`, without asking for anything."""
+        return self._callbacks is False or self._runtime.objects.is_here(self._reference)
 
     def _unwatch(self) -> None:
         self._runtime.objects.unwatch(self._reference, self._wake)

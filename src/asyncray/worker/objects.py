@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from asyncray import messages, serialization
 from asyncray.errors import AsyncrayError, ObjectFreedError, OwnerDiedError, TaskCancelledError
-from asyncray.messages import ERROR, GONE, INLINE, STORED
-from asyncray.worker.location import Location
+from asyncray.messages import ERROR, FOR_GET, FOR_WAIT, GONE, INLINE, STORED
+from asyncray.worker import reading
+from asyncray.worker.location import Fetch, Location
 from asyncray.worker.peers import PeerLink
 from asyncray.worker.reference import Reference, Waiter
 from asyncray.worker.store_client import Pin
+from asyncray.worker.waiting import Countdown, Observer
 
 if TYPE_CHECKING:
     from asyncray.worker.runtime import Runtime
@@ -24,52 +26,6 @@ _ASKED: Final = "asked"
 """`Reference.value` of a pending borrowed object whose owner has been asked."""
 
 
-class Observer:
-    """Waits for a value to exist, wherever it is; a plain callable waits for it to be here."""
-
-    __slots__ = ("callback",)
-
-    def __init__(self, callback: Waiter) -> None:
-        self.callback = callback
-
-
-class Countdown:
-    """Calls back, once, when `count` of the references have a value. Stop it: values that never come would keep it."""
-
-    __slots__ = ("_callback", "_fetch", "_objects", "_references", "_remaining")
-
-    def __init__(
-        self,
-        objects: Objects,
-        references: Sequence[Reference],
-        count: int,
-        callback: Callable[[], object],
-        *,
-        fetch: bool = True,
-    ) -> None:
-        self._objects = objects
-        self._references = references
-        self._remaining = count
-        self._callback = callback
-        self._fetch = fetch
-
-    def start(self) -> None:
-        """Loop thread only."""
-        wait = self._objects.watch if self._fetch else self._objects.observe
-        for reference in self._references:
-            wait(reference, self._one)
-
-    def stop(self) -> None:
-        """Loop thread only."""
-        for reference in self._references:
-            self._objects.unwatch(reference, self._one)
-
-    def _one(self, _: Reference) -> None:
-        self._remaining -= 1
-        if not self._remaining:
-            self._callback()
-
-
 class Objects:
     """The values behind this process's references."""
 
@@ -79,22 +35,20 @@ class Objects:
 
     # ------------------------------------------------------------------- reading
 
-    def is_local(self, reference: Reference) -> bool:
-        """Whether `load` would return at once; if not, starts the fetch of what exists."""
+    def is_here(self, reference: Reference) -> bool:
+        """Whether `load` would return or raise at once."""
         state = reference.state
-        if state == INLINE:
-            return True
         if state == STORED:
             location = reference.value  # read once: the loop may be failing it
-            if type(location) is not Location or location.is_settled:
-                return True
-            self._runtime.call_soon(self._fetch, reference, None)
-            return False
-        if state == PENDING:
-            if reference.owner is not None:
-                self._runtime.call_soon(self._ask, reference)
-            return False
-        return True
+            return type(location) is not Location or location.is_settled
+        return state != PENDING
+
+    def poll(self, reference: Reference) -> bool:
+        """The same; if not, has it come here, for somebody who does not wait but looks again. Any thread."""
+        if self.is_here(reference):
+            return True
+        self._runtime.call_soon(self._come, reference)
+        return False
 
     def is_cancelled(self, reference: Reference) -> bool:
         return reference.state == ERROR and reference.value is CANCELLED
@@ -103,13 +57,17 @@ class Objects:
         """A fresh copy of the value; raises what it failed with."""
         state = reference.state
         if state == INLINE:
-            if reference.contains is None and reference.owner is None:
-                return serialization.deserialize(reference.value)
-            return serialization.deserialize(reference.value, restore=self._runtime.restorer(reference))
+            value = reference.value
+            if value is None:
+                state = GONE  # the loop is freeing it at this moment
+            elif reference.contains is None and reference.owner is None:
+                return serialization.deserialize(value)
+            else:
+                return serialization.deserialize(value, restore=self._runtime.restorer(reference))
         if state == STORED:
             location = reference.value
             if type(location) is not Location:
-                state = ERROR  # the loop is failing it at this moment
+                state = GONE if location is None else ERROR  # the loop is failing it at this moment
             elif location.pin is not None:
                 return self.load_pinned(location.pin, reference)
             elif location.error is None:
@@ -136,55 +94,65 @@ class Objects:
                 return TaskCancelledError("the task was cancelled before it ran")
             return serialization.load_error(reference.value)
         if state == GONE:
-            return ObjectFreedError(f"object {reference.id.hex()} was freed before it was read")
+            return ObjectFreedError(reading.freed(reference.id))
         if state == PENDING:
             raise asyncio.InvalidStateError("the value does not exist yet")
         if state == STORED and reference.value.error is not None:
             return serialization.load_error(reference.value.error)
         return None
 
-    def watch(self, reference: Reference, callback: Waiter) -> None:
-        """Calls back when the value is here. Loop thread only."""
+    def wait(self, reference: Reference, callback: Waiter, priority: int | None) -> None:
+        """Calls back when the value is here, fetched with this priority; with None when it exists. Loop thread only."""
         state = reference.state
         if state == PENDING:
-            self._wait(reference, callback)
-        elif state == STORED:
-            self._fetch(reference, callback)
+            self._wait(reference, callback if priority == FOR_GET else Observer(callback, priority))
+        elif state == STORED and priority is not None:
+            self._fetch(reference, callback, priority)
         else:
             callback(reference)
+
+    def watch(self, reference: Reference, callback: Waiter) -> None:
+        """Calls back when the value is here. Loop thread only."""
+        self.wait(reference, callback, FOR_GET)
 
     def observe(self, reference: Reference, callback: Waiter) -> None:
         """Calls back when the value exists somewhere. Loop thread only."""
-        if reference.state == PENDING:
-            self._wait(reference, Observer(callback))
-        else:
-            callback(reference)
+        self.wait(reference, callback, None)
 
     def unwatch(self, reference: Reference, callback: Waiter) -> None:
-        """Takes back one `watch` or `observe` that has not called back yet; does nothing when there is none."""
+        """Takes back one `wait` that has not called back yet; does nothing when there is none.
+
+        A fetch that nobody waits for any more is taken back, too.
+        """
         waiters = reference.waiters
-        if reference.state == STORED:
-            waiters = reference.value.waiting
+        fetch = reference.value.fetch if reference.state == STORED else None
+        if fetch is not None:
+            waiters = fetch.waiting
         for waiter in waiters or ():
             if waiter == callback or (type(waiter) is Observer and waiter.callback == callback):
                 waiters.remove(waiter)
-                return
+                break
+        if fetch is not None and not fetch.waiting and not fetch.lasting:
+            self._take_back(reference.value)
 
     async def all_local(self, references: Sequence[Reference]) -> None:
         """Returns when every value is here. Cancelling it disturbs nobody else."""
-        missing = [reference for reference in references if not self.is_local(reference)]
+        missing = [reference for reference in references if not self.is_here(reference)]
         if missing:
-            await self.arrival(missing, len(missing), fetch=True)
+            await self.arrival(missing, len(missing), FOR_GET)
 
-    async def arrival(self, references: Sequence[Reference], count: int, *, fetch: bool) -> None:
-        """Returns when `count` of the references have a value (with `fetch`: here). Any of them may be repeated."""
+    async def arrival(self, references: Sequence[Reference], count: int, priority: int | None) -> None:
+        """Returns when `count` of the references have a value here, or anywhere when `priority` is None.
+
+        Any of them may be repeated.
+        """
         arrived = self._runtime.loop.create_future()
 
         def settle() -> None:
             if not arrived.done():
                 arrived.set_result(None)
 
-        countdown = Countdown(self, references, count, settle, fetch=fetch)
+        countdown = Countdown(self, references, count, settle, priority)
         countdown.start()
         try:
             with self._runtime.awaiting():
@@ -204,14 +172,32 @@ class Objects:
         reference.waiters = None
         for waiter in waiters:
             if type(waiter) is Observer:
-                waiter.callback(reference)
+                self.wait(reference, waiter.callback, waiter.priority)
             elif state == STORED:
-                self._fetch(reference, waiter)
+                self._fetch(reference, waiter, FOR_GET)
             else:
                 waiter(reference)
 
-    def resolve_stored(self, reference: Reference, location: Sequence[Any]) -> None:
-        self.resolve(reference, STORED, Location(*location))
+    def resolve_stored(self, reference: Reference, location: Location) -> None:
+        if reference.owner is None:
+            self._runtime.whereabouts.stored(reference, location)
+        self.resolve(reference, STORED, location)
+
+    def discard(self, reference: Reference) -> None:
+        """The value is gone, for everybody. An error stays, and what does not exist yet never will."""
+        state, value = reference.state, reference.value
+        if state in (ERROR, GONE):
+            return
+        self.resolve(reference, GONE, None)
+        if state == STORED:
+            self._let_go(reference, value)
+            self._call_waiting(reference, value)
+
+    def lose(self, reference: Reference, location: Location, error: BaseException) -> None:
+        """The last copy of a stored object is gone. What a process of this node reads already is no copy for others."""
+        self.fail(reference, error)
+        self._drop_pin(location)
+        self._call_waiting(reference, location)
 
     def fail(self, reference: Reference, error: BaseException) -> None:
         self.resolve(reference, ERROR, serialization.dumps_error(error))
@@ -223,10 +209,10 @@ class Objects:
 
     def owner_died(self, reference: Reference) -> None:
         if reference.state == PENDING or (reference.state == STORED and not reference.value.is_settled):
-            self.fail(
-                reference,
-                OwnerDiedError(f"the process that owned object {reference.id.hex()} has ended, and the value with it"),
-            )
+            location = reference.value if reference.state == STORED else None
+            self.fail(reference, OwnerDiedError(reading.owner_died(reference.id)))
+            if location is not None:
+                self._call_waiting(reference, location)
 
     def forget(self, reference: Reference) -> None:
         """Nobody here needs the value: owned objects are freed in their node's store, pins given back."""
@@ -235,12 +221,9 @@ class Objects:
                 reference.value = None
             return
         location: Location = reference.value
-        if location.pin is not None:
-            self._runtime.store.unhold(location.pin)
-            location.pin = None
-        if reference.owner is None:
-            self.free_stored(reference.id, location)
         reference.state, reference.value = GONE, None
+        self._let_go(reference, location)
+        self._take_back(location)
 
     def close(self, reason: AsyncrayError, *, tell: bool) -> None:
         """What is not here by now never comes. Those who wait are told, or forgotten."""
@@ -249,7 +232,8 @@ class Objects:
         for reference in [*references.values(), *references.shadowed.values()]:
             waiting: list[Waiter] = []
             if reference.state == STORED and not reference.value.is_settled:
-                waiting, reference.value.waiting = reference.value.waiting or [], None
+                fetch, reference.value.fetch = reference.value.fetch, None
+                waiting = fetch.waiting if fetch is not None else []
             elif reference.state != PENDING:
                 continue
             if not tell:
@@ -258,11 +242,14 @@ class Objects:
             for callback in waiting:
                 callback(reference)
 
-    def free_stored(self, object_id: bytes, location: Location) -> None:
-        nodes = self._runtime.nodes
-        assert nodes.own is not None
-        link = nodes.own if location.node_id == nodes.own.node_id else nodes.other(location.node_address)
-        link.send(messages.FREE, [location.key(object_id)])
+    def outcome(self, reference: Reference) -> tuple[int, Any]:
+        """The state and the value, or its location, as they travel."""
+        state, value = reference.state, reference.value
+        if state == STORED:
+            value = value.pack()
+        elif state == ERROR and value is CANCELLED:
+            value = serialization.dumps_error(TaskCancelledError("the task was cancelled before it ran"))
+        return state, value
 
     # ----------------------------------------------------------------- internals
 
@@ -280,68 +267,85 @@ class Objects:
         reference.value = _ASKED
         self._runtime.peers.link(reference.owner).send((messages.GET, reference.id))
 
-    def _fetch(self, reference: Reference, callback: Waiter | None) -> None:
-        location = reference.value
+    def _come(self, reference: Reference) -> None:
+        if reference.state == STORED:
+            self._fetch(reference, None, FOR_WAIT)
+        elif reference.state == PENDING:
+            self._ask(reference)
+
+    def _fetch(self, reference: Reference, callback: Waiter | None, priority: int) -> None:
+        location: Location = reference.value
         if reference.state != STORED or location.is_settled:
             if callback is not None:
                 callback(reference)
             return
-        if location.waiting is not None:
-            if callback is not None:
-                location.waiting.append(callback)
-            return
-        location.waiting = [callback] if callback is not None else []
-        self._runtime.spawn(self._pin(reference, location), name=f"fetch {reference.id.hex()[:8]}")
+        fetch = location.fetch
+        if fetch is None:
+            fetch = location.fetch = Fetch()
+            location.priority = priority
+            fetch.task = self._runtime.spawn(
+                self._pin(reference, location, fetch), name=f"fetch {reference.id.hex()[:8]}"
+            )
+        elif priority < location.priority:
+            location.priority = priority
+            self._runtime.store.hasten(location.key(reference.id), priority)
+        if callback is not None:
+            fetch.waiting.append(callback)
+        fetch.lasting = fetch.lasting or priority == FOR_WAIT
 
-    async def _pin(self, reference: Reference, location: Location) -> None:
+    async def _pin(self, reference: Reference, location: Location, fetch: Fetch) -> None:
         try:
-            pin = await self.pin_location(reference.id, location, messages.FOR_GET)
+            pin = await self._runtime.reader.pin(reference.id, location, reference.owner)
         except Exception as error:
-            waiting, location.waiting = location.waiting or [], None
-            location.error = serialization.dumps_error(error)
+            if location.fetch is fetch:
+                location.error = serialization.dumps_error(error)
         else:
-            waiting, location.waiting = location.waiting or [], None
-            if reference.value is location and reference.in_use:
+            if reference.value is location and reference.in_use and location.fetch is fetch:
                 location.pin = pin
             else:
                 self._runtime.store.unhold(pin)
-        for callback in waiting:
-            callback(reference)
+        if location.fetch is fetch:
+            self._call_waiting(reference, location)
 
-    async def pin_location(self, object_id: bytes, location: Location, priority: int) -> Pin:
-        """Pins a stored object in this node's store. Raises ObjectLostError."""
-        own = self._runtime.nodes.own
-        assert own is not None
-        if location.node_id != own.node_id:
-            raise AsyncrayError(
-                f"object {object_id.hex()} is in the store of the node at {location.node_address}: objects above"
-                f" {self._runtime.config.inline_limit} bytes can only be read on the node that holds them"
-            )
-        return await self._runtime.store.pin(location.key(object_id), location.size, location.sources(), priority)
+    def _take_back(self, location: Location) -> None:
+        """The value need not come."""
+        fetch, location.fetch = location.fetch, None
+        if fetch is not None:
+            fetch.task.cancel()
+
+    def _call_waiting(self, reference: Reference, location: Location) -> None:
+        """The fetch of a stored value has ended, one way or another."""
+        fetch, location.fetch = location.fetch, None
+        if fetch is not None:
+            if fetch.task is not asyncio.current_task():
+                fetch.task.cancel()
+            for callback in fetch.waiting:
+                callback(reference)
+
+    def _let_go(self, reference: Reference, location: Location) -> None:
+        self._drop_pin(location)
+        if reference.owner is None:
+            self._runtime.whereabouts.free(reference, location)
+
+    def _drop_pin(self, location: Location) -> None:
+        pin, location.pin = location.pin, None
+        if pin is not None:
+            self._runtime.store.unhold(pin)
 
     def _on_get(self, link: PeerLink, object_id: bytes) -> None:
         reference = self._runtime.ownership.owned(object_id)
         if reference is None:
             link.send((messages.VALUE, object_id, GONE, None))
             return
-        self.observe(reference, lambda reference: link.send(self._value_message(reference)))
-
-    def _value_message(self, reference: Reference) -> tuple[Any, ...]:
-        state, value = reference.state, reference.value
-        if state == STORED:
-            value = value.pack()
-        elif state == ERROR and value is CANCELLED:
-            value = serialization.dumps_error(TaskCancelledError("the task was cancelled before it ran"))
-        return messages.VALUE, reference.id, state, value
+        self.observe(reference, lambda reference: link.send((messages.VALUE, reference.id, *self.outcome(reference))))
 
     def _on_value(self, link: PeerLink, object_id: bytes, state: int, value: Any) -> None:
         reference = self._runtime.ownership.references.find(object_id, link.process_id)
         if reference is None or reference.state != PENDING:
             return
         if state == STORED:
-            self.resolve_stored(reference, value)
-        else:
-            self.resolve(reference, state, value)
+            value = Location(*value)
+        self.resolve(reference, state, value)
 
 
 CANCELLED: Final = b"cancelled"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from asyncray import serialization
 from asyncray.errors import AsyncrayError
 from asyncray.ids import put_id, store_key
-from asyncray.messages import INLINE, STORED
+from asyncray.messages import INLINE
 from asyncray.serialization import Serialized
 from asyncray.worker.context import current_task
 from asyncray.worker.location import Location
@@ -56,8 +56,9 @@ class Puts:
         return ref, None
 
     async def finish(self, ref: ObjectRef, serialized: Serialized) -> None:
-        """Raises ObjectStoreFullError."""
-        await self._store(ref._reference, serialized)
+        """Raises ObjectStoreFullError, OutOfDiskError."""
+        context = current_task.get() or self._runtime.root
+        await self._store(ref._reference, serialized, f"put by {context.name}")
 
     def arguments(self, payload: bytes) -> ObjectRef:
         """Stores packed arguments in the background. Any thread."""
@@ -74,14 +75,14 @@ class Puts:
 
     async def _store_or_fail(self, ref: ObjectRef, serialized: Serialized) -> None:
         try:
-            await self._store(ref._reference, serialized)
+            await self._store(ref._reference, serialized, "the arguments of a call")
         except AsyncrayError as error:
             self._runtime.objects.fail(ref._reference, error)
 
-    async def _store(self, reference: Reference, serialized: Serialized) -> None:
+    async def _store(self, reference: Reference, serialized: Serialized, origin: str) -> None:
         runtime = self._runtime
         await runtime.store.put(store_key(reference.id, runtime.process_id), serialized)
         node = runtime.nodes.own
         assert node is not None
-        location = Location(node.node_id, node.address, serialized.size, runtime.process_id)
-        runtime.objects.resolve(reference, STORED, location)
+        location = Location(node.node_id, node.address, serialized.size, runtime.process_id, origin=origin)
+        runtime.objects.resolve_stored(reference, location)

@@ -28,6 +28,7 @@ from asyncray.worker.actor_client import ActorClient
 from asyncray.worker.context import TaskContext
 from asyncray.worker.control_link import ControlLink
 from asyncray.worker.effects import Effect, Forgotten, Free, Gone, OwnerDied, Released, ReplyReady, Send
+from asyncray.worker.freeing import Freeing
 from asyncray.worker.functions import FunctionTable
 from asyncray.worker.node_link import NodeLink, Nodes
 from asyncray.worker.object_ref import ObjectRef
@@ -36,9 +37,11 @@ from asyncray.worker.outgoing import Outgoing
 from asyncray.worker.ownership import Ownership
 from asyncray.worker.peers import PeerLink, Peers
 from asyncray.worker.puts import Puts
+from asyncray.worker.reading import Reader
 from asyncray.worker.reference import Execution, Reference
 from asyncray.worker.store_client import StoreClient
 from asyncray.worker.submission import Submitter
+from asyncray.worker.whereabouts import Whereabouts
 
 if TYPE_CHECKING:
     from asyncray.worker.execution import Executor
@@ -115,6 +118,9 @@ class Runtime:
         self.control = ControlLink(self, membership.control_target)
         self.objects = Objects(self)
         self.store = StoreClient(self)
+        self.reader = Reader(self)
+        self.whereabouts = Whereabouts(self)
+        self.freeing = Freeing(self)
         self.functions = FunctionTable(self)
         self.submitter = Submitter(self)
         self.outgoing = Outgoing(self)
@@ -363,6 +369,7 @@ class Runtime:
     def _node_died(self, node: NodeLink, node_id: bytes) -> None:
         self.nodes.node_died(node_id)
         self.peers.node_died(node_id)
+        self.whereabouts.node_died(node_id)
 
     def _on_log(self, link: PeerLink, pid: int, name: str, stream: str, lines: str) -> None:
         """A worker's output, shown as this process's own, each line with its origin."""

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 from asyncray import messages
-from asyncray.errors import ObjectLostError, ObjectStoreFullError
+from asyncray.errors import AsyncrayError, ObjectLostError, ObjectStoreFullError, OutOfDiskError
 from asyncray.ids import object_of
+from asyncray.messages import Address
 from asyncray.store.views import PinnedView
+from asyncray.worker.location import Place
 from asyncray.worker.node_link import NodeLink
 
 if TYPE_CHECKING:
     from asyncray.serialization import Serialized
     from asyncray.store.arena import SharedMemory
     from asyncray.worker.runtime import Runtime
+
+_CREATION_ERRORS: Final[dict[str, type[AsyncrayError]]] = {"full": ObjectStoreFullError, "disk": OutOfDiskError}
+_PIN_ERRORS: Final[dict[int, type[AsyncrayError]]] = {
+    messages.PIN_FULL: ObjectStoreFullError,
+    messages.PIN_NO_DISK: OutOfDiskError,
+}
 
 
 class Pin:
@@ -30,6 +38,29 @@ class Pin:
         """Fetched references and running tasks that need the pin, apart from the views."""
 
 
+class PinRequest:
+    """A PIN that the node has not answered. All readers of an object in this process share one."""
+
+    __slots__ = ("answered", "fields", "number", "owner", "priority", "readers")
+
+    def __init__(self, owner: Address | None, fields: tuple[bytes, int, list[Place]], priority: int) -> None:
+        self.owner = owner
+        """Who is to hear of the copy that comes to be; None for this process."""
+        self.fields = fields
+        """The key, the size and the sources."""
+        self.priority = priority
+        """The best that a reader has had."""
+        self.number = 0
+        """Of the message; a later one has taken the place of an earlier one when the priority got better."""
+        self.readers = 0
+        self.answered: asyncio.Future[Refused | None] = asyncio.get_running_loop().create_future()
+        """Gives why there is no pin."""
+
+
+Refused = tuple[type[AsyncrayError], str]
+"""An error, and its message."""
+
+
 class StoreClient:
     """Loop thread only, but for `write`, which copies on the caller's thread."""
 
@@ -37,8 +68,10 @@ class StoreClient:
         self._runtime = runtime
         self._arena: SharedMemory | None = None
         self._pins: dict[bytes, Pin] = {}
+        self._requests: dict[bytes, PinRequest] = {}
         self._unused: dict[Pin, None] = {}
-        runtime.nodes.handlers[messages.CREATED] = runtime.nodes.handlers[messages.PINNED] = NodeLink.answered
+        for kind in (messages.CREATED, messages.PINNED, messages.PROMOTED):
+            runtime.nodes.handlers[kind] = NodeLink.answered
 
     @property
     def _node(self) -> NodeLink:
@@ -52,14 +85,22 @@ class StoreClient:
         return self._arena
 
     async def create(self, key: bytes, size: int) -> memoryview:
-        """A block of `size` bytes to write. Raises ObjectStoreFullError with the sizes."""
+        """A block of `size` bytes to write. Raises ObjectStoreFullError with the sizes, OutOfDiskError.
+
+        If the caller is cancelled, a block that the node grants nevertheless is given back.
+        """
         await self._runtime.joined()
-        offset, _, why = await self._ask(
-            self._node.request(messages.CREATE, key, size),
-            lambda offset, *_: self._give_back(messages.ABORT, key, granted=offset >= 0),
-        )
+        node = self._node
+        number, answer = node.ask(messages.CREATE, key, size)
+        try:
+            offset, kind, why = await asyncio.shield(answer)
+        except asyncio.CancelledError:
+            if not answer.done():
+                node.send(messages.CANCEL, number)
+            answer.add_done_callback(partial(self._give_back, key))
+            raise
         if offset < 0:
-            raise ObjectStoreFullError(why)
+            raise _CREATION_ERRORS.get(kind, ObjectLostError)(why)
         return self._attached().writable(offset, size)
 
     def seal(self, key: bytes) -> None:
@@ -89,45 +130,76 @@ class StoreClient:
             pin.holders += 1
         return pin
 
-    async def pin(self, key: bytes, size: int, sources: list[list[Any]], priority: int) -> Pin:
-        """Makes sure that the object is in the store and stays where it is. Raises ObjectLostError if it cannot be had.
+    async def pin(self, key: bytes, size: int, sources: list[Place], priority: int, owner: Address | None) -> Pin:
+        """Makes sure that the object is in the store and stays where it is.
 
-        The caller counts in `holders`, and calls `unhold` in the end.
+        `owner` (None: this process) hears of the copy that comes to be. Raises ObjectLostError when nobody has it that
+        can be reached, ObjectStoreFullError, OutOfDiskError. The caller counts in `holders`, and calls `unhold` in
+        the end.
         """
-        pin = self._pins.get(key)
-        if pin is None:
-            offset, size, _, why = await self._ask(
-                self._node.request(messages.PIN, key, size, sources, priority),
-                lambda _, size, *__: self._give_back(messages.UNPIN, key, granted=size >= 0),
-            )
-            if size < 0:
-                raise ObjectLostError(f"object {object_of(key).hex()} {why}")
-            known = self._pins.get(key)
-            if known is not None:  # two requests crossed: one pin of ours is enough
-                self._node.send(messages.UNPIN, key)
-                pin = known
+        while (pin := self._pins.get(key)) is None:
+            request = self._requests.get(key)
+            if request is None:
+                request = self._requests[key] = PinRequest(owner, (key, size, sources), priority)
+                self._send(request)
             else:
-                pin = self._pins[key] = Pin(key, PinnedView(self._attached().view(offset, size)))
+                self._hasten(request, priority)
+            request.readers += 1
+            try:
+                refused = await asyncio.shield(request.answered)
+            finally:
+                request.readers -= 1
+                if not request.readers and not request.answered.done():
+                    del self._requests[key]
+                    self._node.send(messages.CANCEL, request.number)
+            if refused is not None:
+                kind, why = refused
+                raise kind(why)
         pin.holders += 1
         return pin
 
-    async def _ask(self, request: Coroutine[Any, Any, list[Any]], undo: Callable[..., None]) -> list[Any]:
-        """The answer to a request. If the caller is cancelled, what the node grants nevertheless is given back."""
-        task = self._runtime.spawn(request, name="store request")
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
+    def hasten(self, key: bytes, priority: int) -> None:
+        """Somebody with this priority has joined those that wait for the object."""
+        if (request := self._requests.get(key)) is not None:
+            self._hasten(request, priority)
 
-            def give_back(task: asyncio.Task[list[Any]]) -> None:
-                if not task.cancelled() and task.exception() is None:
-                    undo(*task.result())
+    def _hasten(self, request: PinRequest, priority: int) -> None:
+        if priority < request.priority:
+            superseded, request.priority = request.number, priority
+            self._send(request)  # first, for the node must not believe that nobody wants it any more
+            self._node.send(messages.CANCEL, superseded)
 
-            task.add_done_callback(give_back)
-            raise
+    def _send(self, request: PinRequest) -> None:
+        request.number, answer = self._node.ask(messages.PIN, *request.fields, request.priority)
+        answer.add_done_callback(partial(self._pinned, request, request.number))
 
-    def _give_back(self, kind: int, key: bytes, *, granted: bool) -> None:
-        if granted:
-            self._node.send(kind, key)
+    def _pinned(self, request: PinRequest, number: int, answer: asyncio.Future[list[Any]]) -> None:
+        """What the node grants is kept, even if it has been taken back or superseded: a sweep returns it."""
+        key = request.fields[0]
+        refused: Refused | None = None
+        error = answer.exception()
+        if error is not None:
+            refused = type(error), str(error)  # type: ignore[assignment]
+        else:
+            offset, size, copy, why = answer.result()
+            if size < 0:
+                kind = _PIN_ERRORS.get(size, ObjectLostError)
+                refused = kind, f"object {object_of(key).hex()} {why}" if kind is ObjectLostError else why
+            elif key in self._pins:
+                self._node.send(messages.UNPIN, key)
+            else:
+                pin = self._pins[key] = Pin(key, PinnedView(self._attached().view(offset, size)))
+                self._unused[pin] = None
+            if copy:
+                self._runtime.reader.tell_of_copy(object_of(key), request.owner)
+        if (refused is None or number == request.number) and not request.answered.done():
+            if self._requests.get(key) is request:
+                del self._requests[key]
+            request.answered.set_result(refused)
+
+    def _give_back(self, key: bytes, answer: asyncio.Future[list[Any]]) -> None:
+        if answer.exception() is None and answer.result()[0] >= 0:
+            self.abort(key)
 
     def unhold(self, pin: Pin) -> None:
         pin.holders -= 1

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from asyncray import messages, serialization
 from asyncray.errors import AsyncrayError, NodeDiedError, SchedulingError, WorkerCrashedError
-from asyncray.ids import return_id
+from asyncray.ids import return_id, store_key
 from asyncray.messages import ERROR, INLINE, OK, STORED, Address
 from asyncray.worker.dependencies import Dependencies
 from asyncray.worker.location import Location
@@ -260,9 +260,11 @@ class Submitter:
         for reference, (state, value, _) in zip(references, slots, strict=True):
             wanted = reference.in_use and reference.state == PENDING
             if state == STORED and not wanted:
-                self._runtime.objects.free_stored(reference.id, Location(*value))
+                self._runtime.whereabouts.free_at(value, store_key(reference.id, value[3]))
             elif state == STORED:
-                self._runtime.objects.resolve_stored(reference, value)
+                location = Location(*value)
+                location.origin = f"returned by {task.template.name}()"
+                self._runtime.objects.resolve_stored(reference, location)
             elif wanted:
                 self._runtime.objects.resolve(reference, state, value)
         self._runtime.schedule_turn()
@@ -272,7 +274,7 @@ class Submitter:
         slots = [slot for slot in returns if type(slot) is list]
         for index, slot in enumerate(returns):
             if type(slot) is list and slot[0] == STORED:
-                self._runtime.objects.free_stored(return_id(task_id, index), Location(*slot[1]))
+                self._runtime.whereabouts.free_at(slot[1], store_key(return_id(task_id, index), slot[1][3]))
         if any(slot[2] for slot in slots):
             with self._runtime.ownership_lock:
                 self._runtime.ownership.result_contains(task_id, link.address, [(None, slot[2]) for slot in slots])

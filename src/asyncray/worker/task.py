@@ -76,7 +76,7 @@ class PendingTask:
         self.arguments = arguments
         self.returns = returns
         self.references: list[list[Any]] | None = None
-        """Top-level references: `[position or keyword, object_id, owner address, state, value or location]`."""
+        """Top-level references: see worker/arguments.py."""
         self.held: list[Reference] | None = None
         """References that live at least until the result is there."""
         self.retries = template.max_retries
