@@ -53,6 +53,8 @@ class Config:
     """A lease that no node can ever grant is warned of after this time."""
     resource_report_interval: float = 0.1
     """Changed resources reach the control plane within this time."""
+    store_full_timeout: float = 30.0
+    """How long a request for room in a full object store waits while nothing there moves."""
 
     def __post_init__(self) -> None:
         for field in fields(self):

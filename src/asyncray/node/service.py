@@ -48,7 +48,8 @@ class NodeManager(Service):
         self.sessions.on_lost.append(lambda session: launcher.clean(session.process_id))
         self.sessions.on_registered.append(lambda session: _give_notice(session, settings))
         self.resources = NodeResources(settings.resources)
-        self.store = StoreManager(self.sessions, platform, settings.resources.get("object_store_memory", 0) // UNITS)
+        capacity = settings.resources.get("object_store_memory", 0) // UNITS
+        self.store = StoreManager(self.sessions, platform, capacity, config, identity.node_id)
         self.pool = WorkerPool(self.sessions, launcher, platform, config, settings.worker_specification)
         self.pool.keep_ready(settings.resources.get("CPU", 0) // UNITS)
         self.leases = LeaseManager(identity.node_id, self.resources, self.sessions, self.pool, platform, config)

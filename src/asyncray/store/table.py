@@ -1,10 +1,14 @@
 """What the node's store holds: a state machine without I/O, which the node manager feeds with messages.
 
-Clients are the sessions of processes of the node, named by any number. A block goes back to the allocator
+Clients are the sessions of processes of the node, named by any positive number; `NODE` is the node manager itself.
+Objects are known by their keys (`ids.store_key`). A block goes back to the allocator
 
 - unsealed: when its writer aborts or is lost;
-- sealed: when its owner frees it or is lost, or another copy of the object is sealed over it (its task ran again),
-  and no client has it pinned any more.
+- sealed: when the object's owner frees it or is lost, or another copy is sealed over it (its task ran again), and no
+  client has it pinned any more; or when it is evicted.
+
+An object's *primary* copy stays in the arena, or in a file of the node (*spilled*, `spill_files.py`), until the owner
+frees it. A *secondary* copy came from another node, and may be evicted whenever nobody has it pinned.
 """
 
 from __future__ import annotations
@@ -15,7 +19,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from asyncray.bounded import Remembered
+from asyncray.ids import owner_of
 from asyncray.store.allocator import Allocator, block_size
+from asyncray.store.idle import IdleBlocks
+from asyncray.store.spill_files import Extent, SpillFiles
+
+NODE: Final = 0
+"""The client that writes copies and restored objects, and reads what is sent to other nodes or to disk."""
 
 _LOST_OWNERS_KEPT: Final = 10_000
 """Of so many lost owners it is remembered that nothing may be sealed for them any more."""
@@ -40,15 +50,25 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """`used` is in bytes, the others count."""
+    """Sizes in bytes; `fragmentation` is the share of free memory outside the largest free extent; the rest count."""
 
     capacity: int
     used: int
     objects: int
+    """In the arena or on disk, of which"""
+    secondary: int
     unsealed: int
     pins: int
     waiting: int
     """Blocks freed by their owners, but still pinned."""
+    evictable: int
+    fragmentation: float
+    spilled_objects: int
+    spilled_bytes: int
+    spill_files: int
+    evictions: int
+    """Since the start, as are"""
+    restores: int
 
 
 @dataclass(slots=True, eq=False)
@@ -60,12 +80,29 @@ class _Unsealed:
 
 
 @dataclass(slots=True, eq=False)
-class _Sealed:
-    object_id: bytes
-    offset: int
+class Sealed:
+    """A copy of an object. Only the table changes it."""
+
+    key: bytes
+    offset: int | None
+    """In the arena; None when only a file has the bytes."""
     size: int
-    owner: bytes
+    primary: bool = True
+    backup: bool = False
+    """A secondary copy of which the owner knows."""
+    on_disk: bool = False
+    orphan: bool = False
+    """A secondary copy that nobody can free: it goes when nobody reads it."""
     pinned_by: set[int] = field(default_factory=set)
+
+    @property
+    def owner(self) -> bytes:
+        return owner_of(self.key)
+
+    @property
+    def taken(self) -> int:
+        """Bytes of the arena."""
+        return block_size(self.size)
 
 
 class ObjectTable:
@@ -73,11 +110,15 @@ class ObjectTable:
 
     def __init__(self, capacity: int) -> None:
         self.allocator = Allocator(capacity)
+        self.idle = IdleBlocks()
+        self.files = SpillFiles()
+        self.dropped: list[bytes] = []
+        """Secondary copies that were evicted, or that went as orphans: whoever reports them takes them from here."""
         self._unsealed: dict[bytes, dict[int, _Unsealed]] = {}
-        """By object id and writer: a task that runs again may write while its first worker still does."""
-        self._sealed: dict[bytes, _Sealed] = {}
-        self._waiting: dict[bytes, list[_Sealed]] = {}
-        """Blocks to free at their last unpin, by object id: a newer copy of the object may exist beside them."""
+        """By key and writer: a task that runs again may write while its first worker still does."""
+        self._sealed: dict[bytes, Sealed] = {}
+        self._waiting: dict[bytes, list[Sealed]] = {}
+        """Blocks to free at their last unpin, by key: a newer copy of the object may exist beside them."""
         self._owned: dict[bytes, dict[bytes, None]] = {}
         """Sealed objects by owner."""
         self._pins: dict[int, dict[bytes, int]] = {}
@@ -85,65 +126,110 @@ class ObjectTable:
         self._writing: dict[int, dict[bytes, None]] = {}
         """Unsealed objects by client."""
         self._lost_owners: Remembered[bytes, None] = Remembered(_LOST_OWNERS_KEPT)
+        self._evictions = 0
+        self._restores = 0
 
     @property
     def used(self) -> int:
         """Bytes that blocks take."""
         return self.allocator.used
 
+    @property
+    def available(self) -> int:
+        """Bytes that are free, or could be at once."""
+        return self.allocator.capacity - self.allocator.used + self.idle.evictable_bytes
+
+    @property
+    def writes(self) -> int:
+        """Blocks that somebody writes."""
+        return sum(map(len, self._unsealed.values()))
+
     def statistics(self) -> Statistics:
+        usage = self.allocator.usage()
         return Statistics(
-            capacity=self.allocator.capacity,
-            used=self.allocator.used,
+            capacity=usage.capacity,
+            used=usage.used,
             objects=len(self._sealed),
-            unsealed=sum(map(len, self._unsealed.values())),
+            secondary=sum(not block.primary for block in self._sealed.values()),
+            unsealed=self.writes,
             pins=sum(sum(counts.values()) for counts in self._pins.values()),
             waiting=sum(map(len, self._waiting.values())),
+            evictable=self.idle.evictable_bytes,
+            fragmentation=usage.fragmentation,
+            spilled_objects=len(self.files),
+            spilled_bytes=self.files.live_bytes,
+            spill_files=self.files.files,
+            evictions=self._evictions,
+            restores=self._restores,
         )
+
+    def pinned_memory(self) -> tuple[int, int]:
+        """Bytes of the blocks that clients, the node apart, have pinned; and how many these clients are."""
+        blocks = [*self._sealed.values(), *(block for blocks in self._waiting.values() for block in blocks)]
+        pinned = sum(block.taken for block in blocks if block.offset is not None and block.pinned_by - {NODE})
+        return pinned, len(self._pins.keys() - {NODE})
 
     # ------------------------------------------------------------------- writing
 
-    def create(self, client: int, object_id: bytes, size: int) -> int | Refusal:
+    def create(self, client: int, key: bytes, size: int) -> int | Refusal:
         """The offset of a block of `size` bytes for `client` to write, and then to seal or abort.
 
-        A copy that is sealed already stays readable until this one is sealed. Raises ValueError for a size below 1.
+        A copy that is sealed already stays readable until this one is sealed. Evicts what must go for it, if that is
+        enough. Raises ValueError for a size below 1.
         """
-        if client in self._unsealed.get(object_id, ()):
+        if client in self._unsealed.get(key, ()):
             return self._refusal(Reason.DUPLICATE, size)
         offset = self.allocator.allocate(size)
+        if offset is None and block_size(size) <= self.available:
+            while offset is None and self.evict():
+                offset = self.allocator.allocate(size)
         if offset is None:
             return self._refusal(Reason.TOO_LARGE if block_size(size) > self.allocator.capacity else Reason.FULL, size)
-        self._unsealed.setdefault(object_id, {})[client] = _Unsealed(offset, size)
-        self._writing.setdefault(client, {})[object_id] = None
+        self._unsealed.setdefault(key, {})[client] = _Unsealed(offset, size)
+        self._writing.setdefault(client, {})[key] = None
         return offset
 
-    def is_unsealed(self, object_id: bytes) -> bool:
+    def is_unsealed(self, key: bytes) -> bool:
         """Whether a writer is at work: who cannot pin the object yet should try again after `seal` or `abort`."""
-        return object_id in self._unsealed and object_id not in self._sealed
+        return key in self._unsealed and key not in self._sealed
 
-    def seal(self, client: int, object_id: bytes, owner: bytes) -> bool:
-        """The block is written and can be pinned. It takes the place of an older copy.
+    def is_written_by(self, client: int, key: bytes) -> bool:
+        return client in self._unsealed.get(key, ())
+
+    def seal(self, client: int, key: bytes, *, primary: bool = True, backup: bool = False) -> bool:
+        """The block is written and can be pinned. It takes the place of an older copy, unless it is a secondary one.
 
         False when `client` was not writing this object.
         """
-        block = self._take_unsealed(client, object_id)
+        block = self._take_unsealed(client, key)
         if block is None:
             return False
-        if block.freed or owner in self._lost_owners:
+        owner = owner_of(key)
+        if block.freed or owner in self._lost_owners or (not primary and key in self._sealed):
             self.allocator.free(block.offset)
             return True
-        self._unlist(object_id)
-        self._sealed[object_id] = _Sealed(object_id, block.offset, block.size, owner)
-        self._owned.setdefault(owner, {})[object_id] = None
+        self._unlist(key)
+        sealed = self._sealed[key] = Sealed(key, block.offset, block.size, primary, backup)
+        self._owned.setdefault(owner, {})[key] = None
+        self.idle.add(sealed)
         return True
+
+    def holds(self, key: bytes) -> bool:
+        """In the arena or on disk, sealed."""
+        return key in self._sealed
+
+    def is_primary(self, key: bytes) -> bool:
+        """Whether the copy here is the one that is kept until the owner frees the object."""
+        sealed = self._sealed.get(key)
+        return sealed is not None and sealed.primary
 
     def holds_for(self, owner: bytes) -> bool:
         """Whether sealed objects of that owner are here."""
         return owner in self._owned
 
-    def abort(self, client: int, object_id: bytes) -> bool:
+    def abort(self, client: int, key: bytes) -> bool:
         """The block will not be sealed. False when `client` was not writing this object."""
-        block = self._take_unsealed(client, object_id)
+        block = self._take_unsealed(client, key)
         if block is None:
             return False
         self.allocator.free(block.offset)
@@ -151,62 +237,149 @@ class ObjectTable:
 
     # ------------------------------------------------------------------- reading
 
-    def pin(self, client: int, object_id: bytes) -> tuple[int, int] | None:
+    def pin(self, client: int, key: bytes) -> tuple[int, int] | None:
         """`(offset, size)` of the sealed object, which stays in place until `client` unpins it as often as it has
-        pinned it. None when it is not there."""
-        block = self._sealed.get(object_id)
-        if block is None:
+        pinned it. None when it is not in the arena."""
+        block = self._sealed.get(key)
+        if block is None or block.offset is None:
             return None
+        if not block.pinned_by:
+            self.idle.remove(block)
         block.pinned_by.add(client)
         counts = self._pins.setdefault(client, {})
-        counts[object_id] = counts.get(object_id, 0) + 1
+        counts[key] = counts.get(key, 0) + 1
         return block.offset, block.size
 
-    def unpin(self, client: int, object_id: bytes) -> bool:
+    def unpin(self, client: int, key: bytes) -> bool:
         """Gives one pin back. False when `client` had none.
 
         A client that has pinned an older and a newer copy of an object keeps both until its last unpin: which of
         them it still reads cannot be told.
         """
         counts = self._pins.get(client)
-        count = counts.get(object_id) if counts is not None else None
+        count = counts.get(key) if counts is not None else None
         if counts is None or count is None:
             return False
         if count > 1:
-            counts[object_id] = count - 1
+            counts[key] = count - 1
             return True
-        del counts[object_id]
+        del counts[key]
         if not counts:
             del self._pins[client]
-        self._release(client, object_id)
+        self._release(client, key)
         return True
+
+    # ------------------------------------------------------------ copies and files
+
+    def promote(self, key: bytes) -> bool:
+        """Makes a secondary copy the primary one: that is lost. False when it is not here."""
+        block = self._sealed.get(key)
+        if block is None:
+            return False
+        idle = block.offset is not None and not block.pinned_by
+        if idle:
+            self.idle.remove(block)
+        block.primary, block.orphan = True, False
+        if idle:
+            self.idle.add(block)
+        return True
+
+    def orphan(self, keys: Iterable[bytes]) -> None:
+        """Nobody can free these secondary copies: they go when nobody reads them."""
+        for key in keys:
+            block = self._sealed.get(key)
+            if block is None or block.primary:
+                continue
+            block.orphan = True
+            if not block.pinned_by:
+                self._drop(block)
+
+    def evict(self) -> bool:
+        """Frees the block that is the first to go. False when all are pinned, or nowhere else."""
+        key = self.idle.next_to_evict()
+        if key is None:
+            return False
+        block = self._sealed[key]
+        self._evictions += 1
+        if block.primary:
+            self.idle.remove(block)
+            self._free_block(block)
+        else:
+            self._drop(block)
+        return True
+
+    def begin_spill(self, keys: Iterable[bytes]) -> list[Sealed]:
+        """Keeps idle primary copies in place while they are written to a file."""
+        blocks = []
+        for key in keys:
+            self.pin(NODE, key)
+            blocks.append(self._sealed[key])
+        return blocks
+
+    def end_spill(self, blocks: Iterable[Sealed], file: tuple[str, list[Extent]] | None) -> None:
+        """They were written to a file (path, where in it), or that has failed. Some may have been freed."""
+        blocks = list(blocks)
+        if file is not None:
+            path, extents = file
+            written = [
+                (block, extent)
+                for block, extent in zip(blocks, extents, strict=True)
+                if self._sealed.get(block.key) is block
+            ]
+            for block, _ in written:
+                block.on_disk = True
+            self.files.add(path, [(block.key, extent) for block, extent in written])
+        for block in blocks:
+            self.unpin(NODE, block.key)
+
+    def restored(self, key: bytes) -> bool:
+        """The block that `NODE` was writing has the bytes of a spilled object again. False when it is not needed."""
+        written = self._take_unsealed(NODE, key)
+        assert written is not None
+        block = self._sealed.get(key)
+        if written.freed or block is None or block.offset is not None:
+            self.allocator.free(written.offset)
+            return False
+        block.offset = written.offset
+        self._restores += 1
+        self.idle.add(block)
+        return True
+
+    def spoiled(self, key: bytes) -> None:
+        """What a file has of a spilled object is not what was written: the object is lost."""
+        self._unlist(key)
 
     # -------------------------------------------------------------------- ending
 
-    def free(self, object_ids: Iterable[bytes]) -> None:
+    def free(self, keys: Iterable[bytes]) -> None:
         """Their owners do not need them any more. Blocks in use go at their last unpin, unsealed ones when sealed."""
-        for object_id in object_ids:
-            for block in self._unsealed.get(object_id, {}).values():
+        for key in keys:
+            for block in self._unsealed.get(key, {}).values():
                 block.freed = True
-            self._unlist(object_id)
+            self._unlist(key)
 
     def client_lost(self, client: int) -> list[bytes]:
-        """Gives back what `client` had not sealed, and its pins. Returns the ids of what it was writing.
+        """Gives back what `client` had not sealed, and its pins. Returns the keys of what it was writing.
 
         Only when its process cannot write to the arena any more.
         """
         written = list(self._writing.get(client, ()))
-        for object_id in written:
-            self.abort(client, object_id)
-        for object_id in self._pins.pop(client, ()):
-            self._release(client, object_id)
+        for key in written:
+            self.abort(client, key)
+        for key in self._pins.pop(client, ()):
+            self._release(client, key)
         return written
 
-    def owner_lost(self, owner: bytes) -> None:
-        """Nobody is left to free what `owner` owned, so all of it is freed; what is sealed for it later, too."""
+    def owner_lost(self, owner: bytes) -> list[bytes]:
+        """Nobody is left to free what `owner` owned, so all of it is freed; what is sealed for it later, too.
+
+        Returns the keys.
+        """
         self._lost_owners[owner] = None
-        for object_id in list(self._owned.get(owner, ())):
-            self._unlist(object_id)
+        keys = list(self._owned.get(owner, ()))
+        for key in keys:
+            self._unlist(key)
+        return keys
 
     def owner_returned(self, owner: bytes) -> None:
         """It was out of reach, and lives: what is sealed for it from now on stays."""
@@ -218,47 +391,64 @@ class ObjectTable:
         allocator = self.allocator
         return Refusal(reason, size, allocator.capacity, allocator.used, allocator.largest_free)
 
-    def _take_unsealed(self, client: int, object_id: bytes) -> _Unsealed | None:
-        writers = self._unsealed.get(object_id, {})
+    def _take_unsealed(self, client: int, key: bytes) -> _Unsealed | None:
+        writers = self._unsealed.get(key, {})
         block = writers.pop(client, None)
         if block is None:
             return None
         if not writers:
-            del self._unsealed[object_id]
+            del self._unsealed[key]
         writing = self._writing[client]
-        del writing[object_id]
+        del writing[key]
         if not writing:
             del self._writing[client]
         return block
 
-    def _unlist(self, object_id: bytes) -> None:
+    def _unlist(self, key: bytes) -> None:
         """Nobody can pin the sealed copy from now on; its block goes when nobody has."""
-        block = self._sealed.pop(object_id, None)
+        block = self._sealed.pop(key, None)
         if block is None:
             return
         owned = self._owned[block.owner]
-        del owned[object_id]
+        del owned[key]
         if not owned:
             del self._owned[block.owner]
         if block.pinned_by:
-            self._waiting.setdefault(object_id, []).append(block)
-        else:
-            self.allocator.free(block.offset)
+            self._waiting.setdefault(key, []).append(block)
+        elif block.offset is not None:
+            self.idle.remove(block)
+            self._free_block(block)
+        if block.on_disk:
+            self.files.forget(key)
 
-    def _release(self, client: int, object_id: bytes) -> None:
+    def _drop(self, block: Sealed) -> None:
+        """A secondary copy goes though its owner has not freed it."""
+        self.dropped.append(block.key)
+        self._unlist(block.key)
+
+    def _free_block(self, block: Sealed) -> None:
+        assert block.offset is not None
+        self.allocator.free(block.offset)
+        block.offset = None
+
+    def _release(self, client: int, key: bytes) -> None:
         """`client` reads no copy of the object any more."""
-        current = self._sealed.get(object_id)
-        if current is not None:
-            current.pinned_by.discard(client)
-        waiting = self._waiting.get(object_id)
+        current = self._sealed.get(key)
+        if current is not None and client in current.pinned_by:
+            current.pinned_by.remove(client)
+            if not current.pinned_by:
+                self.idle.add(current)
+                if current.orphan:
+                    self._drop(current)
+        waiting = self._waiting.get(key)
         if waiting is None:
             return
         for block in waiting:
             block.pinned_by.discard(client)
             if not block.pinned_by:
-                self.allocator.free(block.offset)
+                self._free_block(block)
         waiting = [block for block in waiting if block.pinned_by]
         if waiting:
-            self._waiting[object_id] = waiting
+            self._waiting[key] = waiting
         else:
-            del self._waiting[object_id]
+            del self._waiting[key]

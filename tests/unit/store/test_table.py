@@ -10,23 +10,24 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from asyncray.ids import owner_of, store_key
 from asyncray.store.allocator import PAGE, block_size
 from asyncray.store.table import ObjectTable, Reason, Refusal
 
 WRITER, READER, OTHER = 1, 2, 3
-ONE, TWO = b"1" * 20, b"2" * 20
 OWNER, SECOND_OWNER = b"o" * 16, b"p" * 16
+ONE, TWO = store_key(b"1" * 20, OWNER), store_key(b"2" * 20, SECOND_OWNER)
 
 
-def create(table: ObjectTable, client: int, object_id: bytes, size: int = 100) -> int:
-    offset = table.create(client, object_id, size)
+def create(table: ObjectTable, client: int, key: bytes, size: int = 100) -> int:
+    offset = table.create(client, key, size)
     assert isinstance(offset, int)
     return offset
 
 
-def sealed(table: ObjectTable, object_id: bytes = ONE, client: int = WRITER, owner: bytes = OWNER) -> int:
-    offset = create(table, client, object_id)
-    assert table.seal(client, object_id, owner)
+def sealed(table: ObjectTable, key: bytes = ONE, client: int = WRITER) -> int:
+    offset = create(table, client, key)
+    assert table.seal(client, key)
     return offset
 
 
@@ -39,7 +40,7 @@ def test_an_object_can_be_read_once_it_is_sealed(table: ObjectTable) -> None:
     offset = create(table, WRITER, ONE, 1000)
     assert table.pin(READER, ONE) is None
     assert table.is_unsealed(ONE)
-    assert table.seal(WRITER, ONE, OWNER)
+    assert table.seal(WRITER, ONE)
     assert not table.is_unsealed(ONE)
     assert table.pin(READER, ONE) == (offset, 1000)
 
@@ -76,10 +77,10 @@ def test_an_unpinned_object_stays_until_it_is_freed(table: ObjectTable) -> None:
 def test_what_was_not_done_cannot_be_undone(table: ObjectTable) -> None:
     sealed(table)
     assert not table.unpin(READER, ONE)
-    assert not table.seal(WRITER, ONE, OWNER)
+    assert not table.seal(WRITER, ONE)
     assert not table.abort(WRITER, ONE)
     create(table, WRITER, TWO)
-    assert not table.seal(READER, TWO, OWNER)
+    assert not table.seal(READER, TWO)
     assert not table.abort(READER, TWO)
 
 
@@ -108,7 +109,7 @@ def test_what_a_lost_client_had_sealed_stays(table: ObjectTable) -> None:
 
 def test_the_objects_of_a_lost_owner_are_freed(table: ObjectTable) -> None:
     sealed(table, ONE)
-    sealed(table, TWO, owner=SECOND_OWNER)
+    sealed(table, TWO)
     table.pin(READER, ONE)
     table.owner_lost(OWNER)
     assert table.pin(READER, ONE) is None
@@ -122,14 +123,14 @@ def test_the_objects_of_a_lost_owner_are_freed(table: ObjectTable) -> None:
 def test_what_is_sealed_for_a_lost_owner_is_freed_at_once(table: ObjectTable) -> None:
     create(table, WRITER, ONE)
     table.owner_lost(OWNER)
-    assert table.seal(WRITER, ONE, OWNER)
+    assert table.seal(WRITER, ONE)
     assert table.used == 0
 
 
 def test_an_object_freed_before_the_news_of_its_sealing_does_not_stay(table: ObjectTable) -> None:
     create(table, WRITER, ONE)
     table.free([ONE])
-    assert table.seal(WRITER, ONE, OWNER)
+    assert table.seal(WRITER, ONE)
     assert table.used == 0
 
 
@@ -139,7 +140,7 @@ def test_a_task_that_runs_again_replaces_the_copy_of_its_first_run(table: Object
     second = create(table, OTHER, ONE, 200)
     assert second != first
     assert table.pin(READER, ONE) == (first, 100)
-    table.seal(OTHER, ONE, OWNER)
+    table.seal(OTHER, ONE)
     assert table.pin(WRITER, ONE) == (second, 200)
     table.unpin(READER, ONE)
     assert table.statistics().waiting == 1
@@ -172,9 +173,9 @@ def test_two_runs_can_write_at_the_same_time_and_the_last_to_seal_wins(table: Ob
     first = create(table, WRITER, ONE)
     second = create(table, OTHER, ONE)
     assert first != second
-    table.seal(OTHER, ONE, OWNER)
+    table.seal(OTHER, ONE)
     assert table.pin(READER, ONE) == (second, 100)
-    table.seal(WRITER, ONE, OWNER)
+    table.seal(WRITER, ONE)
     assert table.pin(OTHER, ONE) == (first, 100)
 
 
@@ -210,8 +211,8 @@ def test_statistics_count(table: ObjectTable) -> None:
 
 
 CLIENTS = st.integers(1, 4)
-IDS = st.sampled_from([bytes([n]) * 20 for n in range(4)])
-OWNERS = st.sampled_from([bytes([n]) * 16 for n in range(3)])
+OWNERS = [bytes([n]) * 16 for n in range(3)]
+KEYS = st.sampled_from([store_key(bytes([n]) * 20, OWNERS[n % 3]) for n in range(6)])
 
 
 class TableMachine(RuleBasedStateMachine):
@@ -227,55 +228,55 @@ class TableMachine(RuleBasedStateMachine):
         self.readable: dict[tuple[int, bytes], list[tuple[int, int]]] = {}
         self.pins: Counter[tuple[int, bytes]] = Counter()
 
-    @rule(client=CLIENTS, object_id=IDS, size=st.integers(1, 40 * PAGE))
-    def create(self, client: int, object_id: bytes, size: int) -> None:
-        outcome = self.table.create(client, object_id, size)
-        if (client, object_id) in self.written:
+    @rule(client=CLIENTS, key=KEYS, size=st.integers(1, 40 * PAGE))
+    def create(self, client: int, key: bytes, size: int) -> None:
+        outcome = self.table.create(client, key, size)
+        if (client, key) in self.written:
             assert isinstance(outcome, Refusal)
         elif isinstance(outcome, int):
-            self.written[client, object_id] = outcome, size
+            self.written[client, key] = outcome, size
         else:
             assert outcome.reason is Reason.FULL
 
-    @rule(client=CLIENTS, object_id=IDS, owner=OWNERS)
-    def seal(self, client: int, object_id: bytes, owner: bytes) -> None:
-        assert self.table.seal(client, object_id, owner) == ((client, object_id) in self.written)
-        self.written.pop((client, object_id), None)
+    @rule(client=CLIENTS, key=KEYS)
+    def seal(self, client: int, key: bytes) -> None:
+        assert self.table.seal(client, key) == ((client, key) in self.written)
+        self.written.pop((client, key), None)
 
-    @rule(client=CLIENTS, object_id=IDS)
-    def abort(self, client: int, object_id: bytes) -> None:
-        assert self.table.abort(client, object_id) == ((client, object_id) in self.written)
-        self.written.pop((client, object_id), None)
+    @rule(client=CLIENTS, key=KEYS)
+    def abort(self, client: int, key: bytes) -> None:
+        assert self.table.abort(client, key) == ((client, key) in self.written)
+        self.written.pop((client, key), None)
 
-    @rule(client=CLIENTS, object_id=IDS)
-    def pin(self, client: int, object_id: bytes) -> None:
-        block = self.table.pin(client, object_id)
+    @rule(client=CLIENTS, key=KEYS)
+    def pin(self, client: int, key: bytes) -> None:
+        block = self.table.pin(client, key)
         if block is not None:
-            self.readable.setdefault((client, object_id), []).append(block)
-            self.pins[client, object_id] += 1
+            self.readable.setdefault((client, key), []).append(block)
+            self.pins[client, key] += 1
 
-    @rule(client=CLIENTS, object_id=IDS)
-    def unpin(self, client: int, object_id: bytes) -> None:
-        assert self.table.unpin(client, object_id) == (self.pins[client, object_id] > 0)
-        if self.pins[client, object_id]:
-            self.pins[client, object_id] -= 1
-        if not self.pins[client, object_id]:
-            self.readable.pop((client, object_id), None)
+    @rule(client=CLIENTS, key=KEYS)
+    def unpin(self, client: int, key: bytes) -> None:
+        assert self.table.unpin(client, key) == (self.pins[client, key] > 0)
+        if self.pins[client, key]:
+            self.pins[client, key] -= 1
+        if not self.pins[client, key]:
+            self.readable.pop((client, key), None)
 
-    @rule(object_ids=st.lists(IDS, max_size=3))
-    def free(self, object_ids: list[bytes]) -> None:
-        self.table.free(object_ids)
-        assert all(self.table.pin(9, object_id) is None for object_id in object_ids)
+    @rule(keys=st.lists(KEYS, max_size=3))
+    def free(self, keys: list[bytes]) -> None:
+        self.table.free(keys)
+        assert all(self.table.pin(9, key) is None for key in keys)
 
     @rule(client=CLIENTS)
     def lose_client(self, client: int) -> None:
-        lost = {object_id for writer, object_id in self.written if writer == client}
+        lost = {key for writer, key in self.written if writer == client}
         assert set(self.table.client_lost(client)) == lost
         self.written = {key: block for key, block in self.written.items() if key[0] != client}
         self.readable = {key: blocks for key, blocks in self.readable.items() if key[0] != client}
         self.pins = Counter({key: count for key, count in self.pins.items() if key[0] != client})
 
-    @rule(owner=OWNERS)
+    @rule(owner=st.sampled_from(OWNERS))
     def lose_owner(self, owner: bytes) -> None:
         self.table.owner_lost(owner)
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 from asyncray.node.service import NodeManager
+from asyncray.node.sessions import Session
 from asyncray.node.store_manager import StoreManager
 from asyncray.simulation.invariants.naming import node_name, object_name, session_name, short
 from asyncray.simulation.invariants.state import ClusterState, Survivors
+from asyncray.store.admission import State
 from asyncray.store.allocator import Allocator, block_size
-from asyncray.store.table import ObjectTable
+from asyncray.store.table import NODE, ObjectTable
 
 
 def inconsistencies(node: NodeManager) -> Iterator[str]:
@@ -53,40 +56,40 @@ def allocator_inconsistencies(where: str, allocator: Allocator) -> Iterator[str]
 def table_inconsistencies(where: str, table: ObjectTable) -> Iterator[str]:
     yield from _blocks(where, table)
     writing: dict[int, dict[bytes, None]] = {}
-    for object_id, writers in table._unsealed.items():
+    for key, writers in table._unsealed.items():
         for client in writers:
-            writing.setdefault(client, {})[object_id] = None
+            writing.setdefault(client, {})[key] = None
         if not writers:
-            yield f"{where}: object {object_name(object_id)} is unsealed, and nobody writes it"
+            yield f"{where}: object {object_name(key)} is unsealed, and nobody writes it"
     if writing != table._writing:
         yield f"{where}: the objects being written are not the same by writer"
     owned: dict[bytes, dict[bytes, None]] = {}
-    for object_id, sealed in table._sealed.items():
-        owned.setdefault(sealed.owner, {})[object_id] = None
-        if sealed.object_id != object_id:
-            yield f"{where}: object {object_name(sealed.object_id)} is listed as {object_name(object_id)}"
+    for key, sealed in table._sealed.items():
+        owned.setdefault(sealed.owner, {})[key] = None
+        if sealed.key != key:
+            yield f"{where}: object {object_name(sealed.key)} is listed as {object_name(key)}"
         if sealed.owner in table._lost_owners:
-            yield f"{where}: object {object_name(object_id)} is kept for process {short(sealed.owner)}, which is gone"
+            yield f"{where}: object {object_name(key)} is kept for process {short(sealed.owner)}, which is gone"
     if owned != table._owned:
         yield f"{where}: the sealed objects are not the same by owner"
     yield from _pins(where, table)
+    yield from _idle(where, table)
+    yield from _files(where, table)
 
 
 def _blocks(where: str, table: ObjectTable) -> Iterator[str]:
     """Each block belongs to one copy of one object."""
-    copies = [
-        (object_id, block.offset, block.size) for object_id, sealed in table._sealed.items() for block in [sealed]
-    ]
-    copies += [(object_id, block.offset, block.size) for object_id, kept in table._waiting.items() for block in kept]
-    for object_id, writers in table._unsealed.items():
-        copies += [(object_id, block.offset, block.size) for block in writers.values()]
+    sealed = [*table._sealed.values(), *(block for kept in table._waiting.values() for block in kept)]
+    copies = [(block.key, block.offset, block.size) for block in sealed if block.offset is not None]
+    for key, writers in table._unsealed.items():
+        copies += [(key, block.offset, block.size) for block in writers.values()]
     users: dict[int, bytes] = {}
     blocks = table.allocator._blocks
-    for object_id, offset, size in copies:
-        what = f"{where}: object {object_name(object_id)}"
+    for key, offset, size in copies:
+        what = f"{where}: object {object_name(key)}"
         if offset in users:
             yield f"{what} shares the block at {offset} with object {object_name(users[offset])}"
-        users[offset] = object_id
+        users[offset] = key
         if offset not in blocks:
             yield f"{what} is at {offset}, where no block was given out"
         elif blocks[offset] != block_size(size):
@@ -98,39 +101,107 @@ def _blocks(where: str, table: ObjectTable) -> Iterator[str]:
 
 def _pins(where: str, table: ObjectTable) -> Iterator[str]:
     pinned: set[tuple[int, bytes]] = set()
-    for object_id, sealed in table._sealed.items():
-        pinned |= {(client, object_id) for client in sealed.pinned_by}
-    for object_id, blocks in table._waiting.items():
-        pinned |= {(client, object_id) for block in blocks for client in block.pinned_by}
+    for key, sealed in table._sealed.items():
+        pinned |= {(client, key) for client in sealed.pinned_by}
+    for key, blocks in table._waiting.items():
+        pinned |= {(client, key) for block in blocks for client in block.pinned_by}
         if not blocks or not all(block.pinned_by for block in blocks):
-            yield f"{where}: a freed copy of object {object_name(object_id)} is kept, and nobody has it pinned"
-    counted = {
-        (client, object_id): count for client, counts in table._pins.items() for object_id, count in counts.items()
-    }
-    for client, object_id in sorted(pinned ^ counted.keys()):
-        how = "by its block only" if (client, object_id) in pinned else "by its count only"
-        yield f"{where}: object {object_name(object_id)} is pinned for client {client} {how}"
-    for (client, object_id), count in counted.items():
+            yield f"{where}: a freed copy of object {object_name(key)} is kept, and nobody has it pinned"
+    counted = {(client, key): count for client, counts in table._pins.items() for key, count in counts.items()}
+    for client, key in sorted(pinned ^ counted.keys()):
+        how = "by its block only" if (client, key) in pinned else "by its count only"
+        yield f"{where}: object {object_name(key)} is pinned for client {client} {how}"
+    for (client, key), count in counted.items():
         if count < 1:
-            yield f"{where}: client {client} has pinned object {object_name(object_id)} {count} times"
+            yield f"{where}: client {client} has pinned object {object_name(key)} {count} times"
+
+
+def _idle(where: str, table: ObjectTable) -> Iterator[str]:
+    """Whatever nobody reads is in the queue of those that may go for its kind."""
+    idle = table.idle
+    queues = {"evictable": idle._evictable, "backup": idle._backups, "spillable": idle._spillable}
+    queued = {key: kind for kind, queue in queues.items() for key in queue}
+    right: dict[bytes, str] = {}
+    for key, block in table._sealed.items():
+        if block.offset is None:
+            if not block.on_disk:
+                yield f"{where}: object {object_name(key)} is neither in the arena nor on disk"
+            continue
+        if not block.pinned_by:
+            spillable, backup = block.primary and not block.on_disk, block.backup and not block.primary
+            right[key] = "spillable" if spillable else "backup" if backup else "evictable"
+            if block.orphan and not block.primary:
+                yield f"{where}: the copy of object {object_name(key)} is an orphan, and nobody reads it"
+    for key in sorted(queued.keys() | right.keys()):
+        if queued.get(key) != right.get(key):
+            yield f"{where}: object {object_name(key)} is queued as {queued.get(key)}, and is {right.get(key)}"
+    counted = (idle.evictable_bytes, idle.spillable_bytes)
+    evictable = sum(block.taken for queue in (idle._evictable, idle._backups) for block in queue.values())
+    spillable_bytes = sum(block.taken for block in idle._spillable.values())
+    if counted != (evictable, spillable_bytes):
+        yield (
+            f"{where}: {evictable} bytes can be evicted and {spillable_bytes} spilled, and by its account"
+            f" {counted[0]} and {counted[1]}"
+        )
+
+
+def _files(where: str, table: ObjectTable) -> Iterator[str]:
+    """What is on disk is in one file, which is kept for that."""
+    files = table.files
+    on_disk = {key for key, block in table._sealed.items() if block.on_disk}
+    for key in sorted(on_disk ^ files._extents.keys()):
+        which = "should be in a file, and is in none" if key in on_disk else "is in a file, and need not be"
+        yield f"{where}: object {object_name(key)} {which}"
+    for path, file in files._files.items():
+        extents = sorted((extent.offset, extent.size) for key, extent in files._extents.items() if extent.path == path)
+        if any(offset + size > after for (offset, size), (after, _) in pairwise(extents)):
+            yield f"{where}: objects overlap in the file {path}"
+        if not file.live and not file.readers:
+            yield f"{where}: the file {path} is kept for nothing"
+        if file.live.keys() != {key for key, extent in files._extents.items() if extent.path == path}:
+            yield f"{where}: the objects in the file {path} are not the same in both tables"
+    if files.live_bytes != sum(extent.size for extent in files._extents.values()):
+        yield f"{where}: {files.live_bytes} bytes are spilled by its account, and that is wrong"
 
 
 def _clients(where: str, node: NodeManager, store: StoreManager) -> Iterator[str]:
-    table, numbers = store.table, set(store._clients.values())
+    table, numbers = store.table, {NODE, *store._clients.values()}
     for session in store._clients:
         if node.sessions.by_process.get(session.process_id) is not session:
             yield f"{where}: {session_name(session)} is a client of the store, and its session has ended"
     for client in {**table._pins, **table._writing}:
         if client not in numbers:
             yield f"{where}: the store's client {client} pins or writes objects, and is no session's"
-    for object_id, waiting in store._waiting.items():
-        what = f"{where}: object {object_name(object_id)}"
-        if not table.is_unsealed(object_id):
-            yield f"{what} is waited for by {len(waiting)} pins, and nobody writes it"
-        for session, _ in waiting:
-            alive = node.sessions.by_process.get(session.process_id) is session
-            if alive and session not in store._clients:
-                yield f"{what} is waited for by {session_name(session)}, which is no client, and will get no answer"
+    for key, requests in store._pins._by_key.items():
+        what = f"{where}: object {object_name(key)}"
+        restoring = table.holds(key)
+        for request in requests:
+            who = session_name(request.session)
+            if request.session not in store._clients:
+                yield f"{what} is waited for by {who}, which is no client, and will get no answer"
+            if request.fetching is None and not table.is_unsealed(key) and not restoring:
+                yield f"{what} is waited for by {who}, and nobody writes it"
+            if request.block is not None and key not in table._pins.get(request.client, ()):
+                yield f"{what} is to be told to {who}, and is not pinned for it"
+    yield from _queue(where, store)
+
+
+def _queue(where: str, store: StoreManager) -> Iterator[str]:
+    """Whoever waits for room will be told."""
+    waiting = list(store._admission)
+    for ticket in waiting:
+        what = f"{where}: a block for object {object_name(ticket.key)}"
+        if ticket not in store._tickets:
+            yield f"{what} waits for room, and nobody will be told"
+        if ticket.state is not State.WAITING:
+            yield f"{what} waits for room, and is {ticket.state.name.lower()}"
+    if len(store._tickets) != len(waiting):
+        yield f"{where}: {len(waiting)} blocks wait for room, and {len(store._tickets)} are waited for"
+    for (session, number), ticket in store._creations.items():
+        if ticket not in store._tickets or store._clients.get(session) != ticket.client:
+            yield f"{where}: creation {number} of {session_name(session)} waits for a block that is not waited for"
+    if waiting and store._timer is None:
+        yield f"{where}: {len(waiting)} blocks wait for room without an end"
 
 
 def pin_inconsistencies(state: ClusterState) -> Iterator[str]:
@@ -146,9 +217,9 @@ def pin_inconsistencies(state: ClusterState) -> Iterator[str]:
             continue
         reader = f"{node_name(node)}: {session_name(session)}"
         counts = node.store.table._pins.get(node.store._clients.get(session, 0), {})
-        for object_id in runtime.store._pins:
-            if object_id not in counts:
-                yield f"{reader} reads object {object_name(object_id)} without a pin"
+        for key in runtime.store._pins:
+            if key not in counts:
+                yield f"{reader} reads object {object_name(key)} without a pin"
 
 
 def leftovers(node: NodeManager, survivors: Survivors) -> Iterator[str]:
@@ -160,18 +231,24 @@ def leftovers(node: NodeManager, survivors: Survivors) -> Iterator[str]:
     table = store.table
     sessions = {number: session for session, number in store._clients.items()}
     kept = {number for number, session in sessions.items() if session.process_id in survivors.processes}
-    for object_id, sealed in table._sealed.items():
+    for key, sealed in table._sealed.items():
         if sealed.owner not in survivors.processes and not sealed.pinned_by & kept:
-            yield f"{where}: object {object_name(object_id)} of process {short(sealed.owner)} is in the store"
+            yield f"{where}: object {object_name(key)} of process {short(sealed.owner)} is in the store"
     for client, counts in table._pins.items():
-        for object_id in counts if client not in kept else ():
-            who = session_name(sessions[client]) if client in sessions else f"client {client}"
-            yield f"{where}: object {object_name(object_id)} is pinned by {who}"
-    for object_id, writers in table._unsealed.items():
+        for key in counts if client not in kept else ():
+            yield f"{where}: object {object_name(key)} is pinned by {_client_name(sessions, client)}"
+    for key, writers in table._unsealed.items():
         for client in writers:
-            who = session_name(sessions[client]) if client in sessions else f"client {client}"
-            yield f"{where}: object {object_name(object_id)} was not sealed by {who}"
-    for object_id, waiting in store._waiting.items():
-        yield f"{where}: object {object_name(object_id)} is waited for by {len(waiting)} pins"
+            yield f"{where}: object {object_name(key)} was not sealed by {_client_name(sessions, client)}"
+    for key, waiting in store._pins._by_key.items():
+        yield f"{where}: object {object_name(key)} is waited for by {len(waiting)} pins"
+    for ticket in store._admission:
+        yield f"{where}: a block for object {object_name(ticket.key)} waits for room"
     if not (table._sealed or table._unsealed or table._waiting) and table.used:
         yield f"{where}: {table.used} bytes of the arena are in use"
+
+
+def _client_name(sessions: dict[int, Session], client: int) -> str:
+    if client == NODE:
+        return "the node itself"
+    return session_name(sessions[client]) if client in sessions else f"client {client}"

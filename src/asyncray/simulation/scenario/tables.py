@@ -98,7 +98,7 @@ def store(cluster: SimCluster, names: Names) -> list[str]:
             pins = f", pinned by {', '.join(pinned)}" if pinned else ""
             owner = names.process(block.owner)
             lines.append(
-                f"{node.name}: {names.object(object_of(block.object_id))} of {owner}, {size(block.size)}{pins}"
+                f"{node.name}: {names.object(object_of(block.key))} of {owner}, {size(block.size)}{pins}"
             )
     return sorted(lines)
 

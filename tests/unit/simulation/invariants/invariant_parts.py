@@ -37,7 +37,7 @@ class Node:
         )
         listener: Any = SimpleNamespace(host="127.0.0.1", port=1)
         self.manager.listener = listener
-        self.manager.store.table = ObjectTable(1 << 20)
+        self.manager.store.use(ObjectTable(1 << 20))
         self.sessions = self.manager.sessions
 
     @property

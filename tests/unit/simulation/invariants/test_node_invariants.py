@@ -136,9 +136,10 @@ def ask_for_a_pin_without_being_a_client(node: NodeManager) -> None:
     del node.store._clients[node.sessions.by_process[b"d" * 16]]
 
 
-def seal_behind_a_waiter(node: NodeManager) -> None:
-    sealed, unsealed = (store_key(bytes([number]) * 20, b"d" * 16) for number in (1, 3))
-    node.store._waiting[sealed] = node.store._waiting.pop(unsealed)
+def forget_who_waits_for_a_writer(node: NodeManager) -> None:
+    unsealed = store_key(b"\3" * 20, b"d" * 16)
+    node.store.table._unsealed.clear()
+    assert node.store._pins._by_key[unsealed]
 
 
 def lose_a_client(node: NodeManager) -> None:
@@ -169,7 +170,10 @@ PLANTED = [
         ask_for_a_pin_without_being_a_client,
         "object 03030303.50529027 is waited for by driver 64646464, which is no client, and will get no answer",
     ),
-    (seal_behind_a_waiter, "object 01010101.16843009 is waited for by 1 pins, and nobody writes it"),
+    (
+        forget_who_waits_for_a_writer,
+        "object 03030303.50529027 is waited for by driver 64646464, and nobody writes it",
+    ),
     (lose_a_client, "node 6e6e6e6e: the store's client 1 pins or writes objects, and is no session's"),
 ]
 
@@ -208,17 +212,21 @@ async def test_what_is_left_on_a_node_is_named() -> None:
     assert not any(text.startswith(LEFT[0]) for text in found)
 
 
+OWNER = b"owner-----------"
+KEYS = [store_key(bytes([number]) * 20, OWNER) for number in range(4)]
+
+
 def stored() -> ObjectTable:
     table = ObjectTable(1 << 20)
     for number in range(4):
-        table.create(1, bytes([number]) * 20, 1000 + number)
+        table.create(1, KEYS[number], 1000 + number)
     for number in range(3):
-        table.seal(1, bytes([number]) * 20, b"owner")
-    table.pin(2, bytes(20))
-    table.pin(2, b"\1" * 20)
-    table.free([bytes(20)])
-    table.create(3, b"\2" * 20, 100_000)
-    table.free([b"\2" * 20])
+        table.seal(1, KEYS[number])
+    table.pin(2, KEYS[0])
+    table.pin(2, KEYS[1])
+    table.free([KEYS[0]])
+    table.create(3, KEYS[2], 100_000)
+    table.free([KEYS[2]])
     return table
 
 
@@ -272,19 +280,19 @@ def test_what_is_wrong_in_an_arena_is_named(plant: Callable[[Allocator], None], 
 
 
 def free_under_an_object(table: ObjectTable) -> None:
-    table.allocator.free(table._sealed[b"\1" * 20].offset)
+    table.allocator.free(table._sealed[KEYS[1]].offset)
 
 
 def use_a_block_twice(table: ObjectTable) -> None:
-    table._sealed[b"\1" * 20].offset = table._unsealed[b"\3" * 20][1].offset
+    table._sealed[KEYS[1]].offset = table._unsealed[KEYS[3]][1].offset
 
 
 def forget_a_pin(table: ObjectTable) -> None:
-    del table._pins[2][b"\1" * 20]
+    del table._pins[2][KEYS[1]]
 
 
 def keep_what_nobody_pins(table: ObjectTable) -> None:
-    table._waiting[bytes(20)][0].pinned_by.clear()
+    table._waiting[KEYS[0]][0].pinned_by.clear()
 
 
 def forget_a_writer(table: ObjectTable) -> None:
@@ -292,11 +300,11 @@ def forget_a_writer(table: ObjectTable) -> None:
 
 
 def forget_an_owner(table: ObjectTable) -> None:
-    del table._owned[b"owner"]
+    del table._owned[OWNER]
 
 
 def lose_an_owner(table: ObjectTable) -> None:
-    table._lost_owners[b"owner"] = None
+    table._lost_owners[OWNER] = None
 
 
 TABLE = [

@@ -1,0 +1,146 @@
+"""Who waits for room in the arena, and who gets it next: a state machine without I/O.
+
+Requests for blocks are served in the order in which they came, so that small ones do not starve a large one, but what
+is to be read comes before what is to be written: a task that has its arguments ends, and gives them back. When what is
+first in line cannot have its room, because all that is left is pinned, those behind it that fit may have theirs:
+outputs that wait for arguments of others, which wait for room that the outputs' tasks hold, would wait forever.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from asyncray import messages
+from asyncray.store.allocator import block_size
+from asyncray.store.table import ObjectTable, Reason, Refusal
+
+TO_WRITE: Final = messages.FOR_WAIT + 1
+"""The rank of a new object; that of one that is read is the PIN's priority."""
+
+
+class State(enum.Enum):
+    WAITING = enum.auto()
+    GRANTED = enum.auto()
+    REFUSED = enum.auto()
+    """It can never be granted, or nothing has moved for too long."""
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """One request for a block."""
+
+    client: int
+    key: bytes
+    size: int
+    rank: int
+    since: float
+    state: State = State.WAITING
+    offset: int = -1
+    refusal: Refusal | None = None
+
+
+class Admission:
+    """Usage: `request`, then `advance` whenever memory may have become available; both may grant.
+
+    `now` is the loop's time, in seconds.
+    """
+
+    def __init__(self, table: ObjectTable, timeout: float) -> None:
+        self._table = table
+        self._timeout = timeout
+        self._queues: list[dict[Ticket, None]] = [{} for _ in range(TO_WRITE + 1)]
+        self._moved = 0.0
+        """When something was last granted, or became available."""
+        self._available = table.available
+
+    def __len__(self) -> int:
+        return sum(map(len, self._queues))
+
+    def __iter__(self) -> Iterator[Ticket]:
+        """In the order of their turns."""
+        for queue in self._queues:
+            yield from queue
+
+    def request(self, client: int, key: bytes, size: int, rank: int, now: float) -> Ticket:
+        """Grants at once if nobody is before it, refuses at once what can never be."""
+        ticket = Ticket(client, key, size, rank, now)
+        if any(self._queues[: rank + 1]):
+            if block_size(size) > self._table.allocator.capacity or self._table.is_written_by(client, key):
+                self._try(ticket)  # which tells it why not
+            else:
+                self._queues[rank][ticket] = None
+        elif not self._try(ticket):
+            self._enqueue(ticket, now)
+        return ticket
+
+    def withdraw(self, ticket: Ticket) -> None:
+        """Nobody waits for it any more; nothing if it does not wait."""
+        self._queues[ticket.rank].pop(ticket, None)
+
+    def hasten(self, ticket: Ticket, rank: int) -> None:
+        """Somebody with more urgent need waits for the same. It comes last among those of the rank."""
+        if rank < ticket.rank and ticket in self._queues[ticket.rank]:
+            del self._queues[ticket.rank][ticket]
+            ticket.rank = rank
+            self._queues[rank][ticket] = None
+
+    def advance(self, now: float, *, reclaiming: bool) -> list[Ticket]:
+        """Those that are granted now, or refused. `reclaiming`: memory is being made available (by spilling), for
+        which the first in line waits rather than let others pass."""
+        if self._table.available > self._available:
+            self._moved = now
+        done = []
+        for queue in self._queues:
+            for ticket in list(queue):
+                if not self._try(ticket):
+                    break
+                done.append(ticket)
+                del queue[ticket]
+            if queue and reclaiming:
+                break
+        if done:
+            self._moved = now
+        self._available = self._table.available
+        return done
+
+    def overdue(self, now: float) -> list[Ticket]:
+        """Takes those out for which nothing has moved for as long as the timeout says."""
+        late = [ticket for ticket in self if max(ticket.since, self._moved) + self._timeout <= now]
+        for ticket in late:
+            self.withdraw(ticket)
+            ticket.state = State.REFUSED
+            allocator = self._table.allocator
+            ticket.refusal = Refusal(
+                Reason.FULL, ticket.size, allocator.capacity, allocator.used, allocator.largest_free
+            )
+        return late
+
+    def next_deadline(self) -> float | None:
+        """When `overdue` should be asked, unless something moves before."""
+        return min((max(ticket.since, self._moved) + self._timeout for ticket in self), default=None)
+
+    @property
+    def wanted(self) -> int:
+        """Bytes that should become available for the first in line to be served; 0 if nobody waits."""
+        first = next(iter(self), None)
+        return max(0, block_size(first.size) - self._table.available) if first is not None else 0
+
+    def _enqueue(self, ticket: Ticket, now: float) -> None:
+        if ticket.state is State.WAITING:
+            if not len(self):
+                self._moved, self._available = now, self._table.available
+            self._queues[ticket.rank][ticket] = None
+
+    def _try(self, ticket: Ticket) -> bool:
+        """Whether its waiting is over."""
+        outcome = self._table.create(ticket.client, ticket.key, ticket.size)
+        if isinstance(outcome, int):
+            ticket.state, ticket.offset = State.GRANTED, outcome
+            return True
+        if outcome.reason is Reason.FULL:
+            return False
+        ticket.state, ticket.refusal = State.REFUSED, outcome
+        return True
