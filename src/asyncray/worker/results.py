@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from asyncray import errors, serialization
+from asyncray.config import Config
 from asyncray.ids import return_id, store_key
 from asyncray.messages import FAILED, INLINE, STORED
 from asyncray.portable_exception import type_name
 from asyncray.serialization import Serialized
+from asyncray.worker.advice import advise
 from asyncray.worker.calls import Call
 
 if TYPE_CHECKING:
@@ -17,6 +19,26 @@ if TYPE_CHECKING:
 
 Store = Callable[[bytes, Serialized], None]
 """Puts `(key, value)` into the node's store."""
+
+
+_NEVER_WORTH_STORING: Final = 4 * 1024
+"""Bytes. To write and read an object of the store takes two round trips with the node, whatever its size."""
+
+
+def to_be_stored(sizes: Sequence[int], config: Config) -> set[int]:
+    """Which of the values that a call returns do not travel in its one message: the largest, by their indices."""
+    stored = {index for index, size in enumerate(sizes) if size > config.inline_limit}
+    total = sum(size for index, size in enumerate(sizes) if index not in stored)
+    if total <= config.frame_target:
+        return stored
+    for index in sorted(range(len(sizes)), key=sizes.__getitem__, reverse=True):
+        tiny = sizes[index] <= _NEVER_WORTH_STORING
+        if total <= (config.frame_limit // 2 if tiny else config.frame_target):
+            break
+        if index not in stored:
+            stored.add(index)
+            total -= sizes[index]
+    return stored
 
 
 class Results:
@@ -47,6 +69,7 @@ class Results:
             call.stored = []
         call.status = FAILED
         call.returned = None
+        advise(error)
         failure = errors.capture(error, call.template.title, self._runtime.pid, self._runtime.node_name)
         value = serialization.dumps_error(failure)
         if len(value) > self._runtime.config.frame_target:  # it has to fit a message
@@ -72,22 +95,20 @@ class Results:
             values = list(value)
             if len(values) != count:
                 raise ValueError(f"{call.template.title}() has num_returns={count}, but returned {len(values)} values")
-        room = self._runtime.config.frame_target  # for small values: they travel in one message
+        results = [serialization.serialize(value) for value in values]
+        large = to_be_stored([result.size for result in results], self._runtime.config)
         call.returns = []
-        for index, value in enumerate(values):
-            slot = self._slot(call, index, value, store, room)
-            call.returns.append(slot)
-            room -= len(slot) if type(slot) is bytes else len(slot[1]) if slot[0] == INLINE else 0
+        for index, result in enumerate(results):
+            call.returns.append(self._slot(call, index, result, store if index in large else None))
 
-    def _slot(self, call: Call, index: int, value: Any, store: Store, room: int) -> Any:
-        serialized = serialization.serialize(value)
+    def _slot(self, call: Call, index: int, serialized: Serialized, store: Store | None) -> Any:
         contained = None
         if serialized.references:
             call.returned = [*(call.returned or ()), *serialized.references]
             contained = [
                 [ref._reference.id, ref._reference.owner or self._runtime.address] for ref in serialized.references
             ]
-        if serialized.size <= min(self._runtime.config.inline_limit, room):
+        if store is None:
             data = serialized.to_bytes()
             return data if contained is None else [INLINE, data, contained]
         owner = call.link.process_id
