@@ -55,6 +55,14 @@ class Config:
     """Changed resources reach the control plane within this time."""
     store_full_timeout: float = 30.0
     """How long a request for room in a full object store waits while nothing there moves."""
+    memory_threshold: float = 0.95
+    """Share of the machine's memory above which a node ends workers, one at a time."""
+    memory_check_interval: float = 0.25
+    """How often a node looks at it."""
+    memory_retry_delay: float = 1.0
+    """A task whose worker was ended for memory runs again after this time, and twice that the next time, and so on."""
+    memory_retry_delay_limit: float = 30.0
+    """The longest that this delay gets."""
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -16,7 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -63,6 +63,8 @@ class DaemonSettings:
     num_gpus: float | None = None
     memory: int | None = None
     object_store_memory: int | None = None
+    memory_threshold: float | None = None
+    """Share of the machine's memory above which workers are ended; 0: never; None: as the environment says."""
     arena_dir: str = field(default_factory=lambda: os.environ.get("ASYNCRAY_ARENA_DIR", ""))
     """Where the object store's file is to be; empty for memory."""
     resources: dict[str, float] = field(default_factory=dict)
@@ -244,6 +246,7 @@ class _Daemon:
                 host=settings.host,
                 port=settings.node_port,
                 worker_specification=specification,
+                memory_threshold=_memory_threshold(settings.memory_threshold, os.environ),
                 notices=self._notices,
             ),
             platform,
@@ -293,6 +296,22 @@ class _Daemon:
         role = self._settings.role
         handler = structured_handler(str(self._directory / "logs" / f"{role}.log"), role)
         logging.basicConfig(level=self._settings.log_level, handlers=[handler], force=True)
+
+
+def _memory_threshold(given: float | None, environment: Mapping[str, str]) -> float:
+    """What was given, else what ASYNCRAY_MEMORY_THRESHOLD says, else the default. Raises AsyncrayError."""
+    if given is not None:
+        return given
+    text = environment.get("ASYNCRAY_MEMORY_THRESHOLD") or str(DEFAULT.memory_threshold)
+    try:
+        threshold = float(text)
+    except ValueError:
+        threshold = -1.0
+    if not 0 <= threshold <= 1:
+        raise AsyncrayError(
+            f"ASYNCRAY_MEMORY_THRESHOLD is a share of the memory, from 0 (do not watch it) to 1, not {text!r}"
+        )
+    return threshold
 
 
 def report(descriptor: int, message: dict[str, Any]) -> None:

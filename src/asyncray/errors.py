@@ -12,8 +12,9 @@ import pickle
 import traceback
 from functools import lru_cache
 from types import TracebackType
-from typing import Any, Final, Generic, NamedTuple, TypeVar, overload
+from typing import Any, Final, Generic, NamedTuple, Self, TypeVar, overload
 
+from asyncray.memory_shortage import REMEDY, MemoryShortage
 from asyncray.portable_exception import (
     Dumps,
     OpaqueException,
@@ -93,7 +94,19 @@ class ObjectStoreFullError(AsyncrayError):
 
 
 class OutOfMemoryError(AsyncrayError):
-    """The worker was ended because its machine ran out of memory."""
+    """The worker was ended because its machine ran out of memory. `shortage` says what was seen there, in bytes."""
+
+    def __init__(self, message: str = "out of memory", shortage: MemoryShortage | None = None) -> None:
+        super().__init__(message)
+        self.shortage = shortage
+
+    @classmethod
+    def of(cls, cause: str, shortage: MemoryShortage) -> Self:
+        """With what a user can do about it."""
+        return cls(f"{cause}. {REMEDY}", shortage)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (*self.args, self.shortage)
 
 
 class OutOfDiskError(AsyncrayError):

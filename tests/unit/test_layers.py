@@ -21,6 +21,7 @@ LAYERS = (
         "errors",
         "host_memory",
         "ids",
+        "memory_shortage",
         "messages",
         "portable_exception",
         "proto",

@@ -33,6 +33,13 @@ _NODE = (
         "--object-store-memory", type=Size(), help="What the object store may grow to.  [default: 30 % of the memory]"
     ),
     click.option(
+        "--memory-threshold",
+        type=click.FloatRange(0, 1),
+        metavar="SHARE",
+        help="End workers when more of the machine's memory is in use; 0: never."
+        "  [default: ASYNCRAY_MEMORY_THRESHOLD, or 0.95]",
+    ),
+    click.option(
         "--arena-dir",
         type=click.Path(exists=True, file_okay=False),
         envvar="ASYNCRAY_ARENA_DIR",

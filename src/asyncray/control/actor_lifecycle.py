@@ -85,7 +85,7 @@ class ActorLifecycle:
         self.cause = ""
         """Why it died, or will."""
         self.error: bytes | None = None
-        """The error value that its constructor raised, if that is why."""
+        """The error value that its callers get, if that says more than the cause: what its constructor raised, say."""
 
     @property
     def state(self) -> str:
@@ -131,9 +131,12 @@ class ActorLifecycle:
             return []
         return self._place_again()
 
-    def worker_died(self, node_id: NodeId, cause: str) -> list[Effect]:
+    def worker_died(self, node_id: NodeId, cause: str, error: bytes | None = None) -> list[Effect]:
+        """`error`: a value that says more than the text."""
         if not self._runs_on(node_id):
             return []
+        if self.phase is not Phase.ENDING:
+            self.error = error
         return self._lost(cause)
 
     def node_lost(self, node_id: NodeId, cause: str) -> list[Effect]:

@@ -30,8 +30,9 @@ from asyncray.control.nodes import Nodes
 from asyncray.control.placement import Demand
 from asyncray.control.processes import Processes, read_address
 from asyncray.control.session import Session
-from asyncray.errors import ActorDiedError
+from asyncray.errors import ActorDiedError, OutOfMemoryError
 from asyncray.ids import ActorId, FunctionId, JobId, NodeId, ProcessId, TaskId
+from asyncray.memory_shortage import MemoryShortage
 from asyncray.messages import (
     ACTOR_DIED,
     ACTOR_PLACED,
@@ -161,14 +162,18 @@ class Actors(Manager):
             self._apply(record, record.life.placed(node_id, address, pid))
 
     def _reported_dead(self, session: Session, message: list[Any]) -> None:
-        _, actor_id, cause = message
+        _, actor_id, cause, shortage = message
         assert session.peer is not None
         node_id = NodeId(session.peer)
         record = self.table.living(actor_id)
         if record is None or record.node_id != node_id:
             return
         process_id = record.process_id
-        self._apply(record, record.life.worker_died(node_id, cause))
+        error = None
+        if shortage is not None:
+            reason = OutOfMemoryError.of(cause, MemoryShortage.from_wire(shortage))
+            error = dumps_error(ActorDiedError(f"the actor {record} died: {cause}", reason))
+        self._apply(record, record.life.worker_died(node_id, cause, error))
         if process_id is not None:
             # A worker that has hosted an actor ends with it; what it owned must not wait for a second report.
             self._processes.died(process_id, cause, reporter=node_id)

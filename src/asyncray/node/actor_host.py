@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from asyncray import messages
-from asyncray.errors import ActorDiedError
+from asyncray.errors import ActorDiedError, OutOfMemoryError
 from asyncray.node.lease_manager import LeaseManager
 from asyncray.node.lease_queue import Allocation
 from asyncray.node.sessions import Session, Sessions
@@ -23,10 +24,13 @@ _log = logging.getLogger(__name__)
 @dataclass(slots=True, eq=False)
 class HostedActor:
     actor_id: bytes
+    class_name: str
     allocation: Allocation
     claim: Claim | None = None
     worker: Worker | None = None
     created: bool = False
+    since: float = 0.0
+    """When it got its worker."""
 
 
 class ActorHost(Manager):
@@ -57,11 +61,11 @@ class ActorHost(Manager):
             self.report(messages.ACTOR_PLACED, actor_id, None, 0, None)  # taken meanwhile: to be placed again
             return
         self._sessions.jobs.setdefault(job_id, job)
-        actor = self.actors[actor_id] = HostedActor(actor_id, allocation)
+        actor = self.actors[actor_id] = HostedActor(actor_id, creation[2], allocation)
         self._leases.changed.set()
 
         def granted(worker: Worker) -> None:
-            actor.worker = worker
+            actor.worker, actor.since = worker, asyncio.get_running_loop().time()
             self._by_worker[worker.process_id] = actor
             self._leases.actors[worker.process_id] = allocation
             assert worker.session is not None
@@ -103,10 +107,12 @@ class ActorHost(Manager):
         if actor is None:
             return
         self._forget(actor)
+        shortage = worker.shortage
         if actor.created:
-            self.report(messages.ACTOR_DIED, actor.actor_id, cause)
+            self.report(messages.ACTOR_DIED, actor.actor_id, cause, shortage.to_wire() if shortage else None)
         else:
-            error = dumps_error(ActorDiedError(f"its process ended while the constructor ran: {cause}"))
+            reason = OutOfMemoryError.of(cause, shortage) if shortage is not None else None
+            error = dumps_error(ActorDiedError(f"its process ended while the constructor ran: {cause}", reason))
             self.report(messages.ACTOR_PLACED, actor.actor_id, None, 0, error)
 
     def _forget(self, actor: HostedActor) -> None:

@@ -54,6 +54,7 @@ class LeaseManager(Manager):
         sessions.handlers |= {
             messages.LEASE_REQUEST: self._on_request,
             messages.LEASE_CANCEL: self._on_cancel,
+            messages.LEASE_TASK: self._on_task,
             messages.LEASE_RETURN: self._on_return,
             messages.BLOCKED: self._on_blocked,
             messages.UNBLOCKED: self._on_unblocked,
@@ -103,7 +104,16 @@ class LeaseManager(Manager):
 
     # ------------------------------------------------------------------ requests
 
-    def _on_request(self, session: Session, request_id: int, demand: Resources, job_id: bytes, spilled: bool) -> None:
+    def _on_request(
+        self,
+        session: Session,
+        request_id: int,
+        demand: Resources,
+        job_id: bytes,
+        spilled: bool,
+        task: str,
+        retriable: bool,
+    ) -> None:
         worker = self._pool.workers.get(session.process_id)
         if worker is not None and worker.killed:  # one that was asked to exit may own what others wait for
             return
@@ -116,7 +126,7 @@ class LeaseManager(Manager):
             if chosen is not None and chosen.node_id != self._node_id:
                 self._spill(session, request_id, demand, chosen, now)
                 return
-        self.queue.add(LeaseRequest((session.process_id, request_id), demand, job_id, now))
+        self.queue.add(LeaseRequest((session.process_id, request_id), demand, job_id, now, task, retriable))
         self.pump()
 
     def _on_cancel(self, session: Session, request_id: int) -> None:
@@ -164,6 +174,10 @@ class LeaseManager(Manager):
         self._tell_holder(lease, *granted, lease.allocation.instances)
         self._touch()
 
+    def _on_task(self, session: Session, lease_id: bytes, task: str, retriable: bool) -> None:
+        now = asyncio.get_running_loop().time()
+        self.scheduler.task_changed(session.process_id, lease_id, task, retriable, now)
+
     def _on_return(self, session: Session, lease_id: bytes) -> None:
         lease = self.scheduler.give_back(session.process_id, lease_id)
         if lease is not None:
@@ -198,7 +212,8 @@ class LeaseManager(Manager):
     def _worker_died(self, worker: Worker, cause: str) -> None:
         lease = self.scheduler.worker_lost(worker.process_id)
         if lease is not None:
-            self._tell_holder(lease, messages.LEASE_LOST, lease.lease_id, cause)
+            shortage = worker.shortage.to_wire() if worker.shortage is not None else None
+            self._tell_holder(lease, messages.LEASE_LOST, lease.lease_id, cause, shortage)
         self.pump()
 
     def _session_lost(self, session: Session) -> None:

@@ -35,6 +35,10 @@ class LeaseRequest:
     demand: Resources
     job_id: bytes
     arrived: float
+    task: str = ""
+    """Name of the task that it is for."""
+    retriable: bool = True
+    """Whether that runs again if its worker dies."""
     sequence: int = 0
     warned: bool = False
     claimant: Claimant = field(init=False)

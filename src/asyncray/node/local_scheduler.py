@@ -7,7 +7,7 @@ end of a turn of the loop, when somebody waits, `reclaim.py` says which ones the
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from asyncray.node.lease_queue import Allocation, LeaseQueue, LeaseRequest, NodeResources
 
@@ -27,6 +27,13 @@ class Lease:
     """Its holder has been asked to return it when it is idle."""
     draining_since: float | None = None
     """When its holder was asked to return it once the tasks that it was sent are done."""
+    task: str = field(init=False)
+    """What its worker runs, as its holder last told: short tasks come and go without a word."""
+    retriable: bool = field(init=False)
+    task_since: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.task, self.retriable = self.request.task, self.request.retriable
 
     @property
     def holder(self) -> bytes:
@@ -60,7 +67,7 @@ class LocalScheduler:
         """There is a worker for the lease: its holder is told."""
         del self._unassigned[lease.request.key]
         lease.worker = worker_id
-        lease.since = now
+        lease.since = lease.task_since = now
         self._by_worker[worker_id] = lease
 
     def cancel(self, key: tuple[bytes, int]) -> Lease | None:
@@ -80,6 +87,12 @@ class LocalScheduler:
             return None
         self._end(lease)
         return lease
+
+    def task_changed(self, holder: bytes, lease_id: bytes, task: str, retriable: bool, now: float) -> None:
+        """The holder's worker runs something else now."""
+        lease = self.leases.get(lease_id)
+        if lease is not None and lease.holder == holder:
+            lease.task, lease.retriable, lease.task_since = task, retriable, now
 
     def worker_lost(self, worker_id: bytes) -> Lease | None:
         """A worker has ended. Returns the lease that is over with it."""

@@ -13,13 +13,14 @@ from asyncray.node.control_link import ControlLink, NodeIdentity
 from asyncray.node.handlers import NodeHandlers
 from asyncray.node.lease_manager import LeaseManager
 from asyncray.node.lease_queue import NodeResources
+from asyncray.node.memory_monitor import MemoryMonitor
 from asyncray.node.sessions import Session, Sessions
 from asyncray.node.store_manager import StoreManager
 from asyncray.node.worker_pool import WorkerPool
 from asyncray.platform import Platform, WorkerLauncher
 from asyncray.resources import UNITS
 from asyncray.rpc.own_address import reachable
-from asyncray.rpc.service import Service
+from asyncray.rpc.service import Manager, Service
 from asyncray.rpc.sockets import format_address
 
 
@@ -35,6 +36,8 @@ class NodeSettings:
     host: str = "127.0.0.1"
     port: int = 0
     worker_specification: dict[str, Any] = field(default_factory=dict)
+    memory_threshold: float = 0.0
+    """Share of the machine's memory above which workers are ended; 0: never."""
     notices: list[str] = field(default_factory=list)
     """What is not as users would want it: the drivers of the machine are told when they join."""
 
@@ -67,9 +70,14 @@ class NodeManager(Service):
             self.store,
             lambda: self.address,
         )
+        managers: list[Manager] = [self.store, self.sessions, self.pool, self.leases, self.actors, self.control]
+        if settings.memory_threshold:
+            watched = (self.sessions, self.pool, self.leases, self.actors)
+            threshold = settings.memory_threshold
+            managers.append(MemoryMonitor(identity.hostname, threshold, platform.memory, *watched, config))
         super().__init__(
             f"node {identity.node_id.hex()[:8]}",
-            [self.store, self.sessions, self.pool, self.leases, self.actors, self.control],
+            managers,
             platform.network,
             unix_path=settings.unix_path,
             host=settings.host,

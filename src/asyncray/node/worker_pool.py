@@ -12,6 +12,7 @@ from typing import Any
 
 from asyncray import messages
 from asyncray.config import Config
+from asyncray.memory_shortage import MemoryShortage
 from asyncray.messages import Address
 from asyncray.node.sessions import Session, Sessions
 from asyncray.node.start_pause import StartPause
@@ -46,6 +47,8 @@ class Worker:
     """It will do nothing more: it was not merely asked to exit."""
     dismissed: bool = False
     """The pool wanted it to end."""
+    shortage: MemoryShortage | None = None
+    """Why, if it was for memory."""
 
     @property
     def is_idle(self) -> bool:
@@ -156,6 +159,11 @@ class WorkerPool(Manager):
         else:
             self._kill(worker)
 
+    def end_for_memory(self, worker: Worker, shortage: MemoryShortage) -> None:
+        """Kills a worker so that others can live. Whoever loses by that is told why."""
+        worker.shortage = shortage
+        self.end(worker, graceful=False)
+
     def end_job(self, job_id: bytes) -> None:
         """The job is over: its idle workers go. Busy ones are ended by who uses them: an actor may outlive its job."""
         for worker in list(self.workers.values()):
@@ -254,6 +262,8 @@ class WorkerPool(Manager):
         worker = self.workers.pop(process_id, None)
         if worker is None:
             return
+        if worker.shortage is not None:
+            cause = f"memory ran short: {worker.shortage}"
         _log.info("worker %s ended: %s", process_id.hex()[:8], cause, extra={"process_id": process_id.hex()})
         worker.ending = True
         if worker.session is not None:

@@ -142,15 +142,21 @@ class SimCluster:
         resources: Mapping[str, float] | None = None,
         labels: Mapping[str, str] | None = None,
         object_store_memory: int = _STORE,
+        host_memory: int | None = None,
     ) -> SimNode:
         """A new machine with a node manager. Returns when it has joined the cluster.
+
+        With `host_memory`, in bytes, the node watches that, and ends workers when they use too much of it.
 
         Raises AsyncrayError if it dies before.
         """
         process = self.world.process(f"node {next(self._node_numbers)}", self._new_host())
         self.world.transcript.note(process, f"starts at {process.host} with {num_cpus:g} CPUs")
         amounts = {"CPU": num_cpus, "GPU": num_gpus, "object_store_memory": object_store_memory, **(resources or {})}
-        node = process.call(self._new_node, process, to_units(amounts), dict(labels or {}))
+        if host_memory is not None:
+            self.world.memory(process.host).total = host_memory
+        threshold = self.world.config.memory_threshold if host_memory is not None else 0.0
+        node = process.call(self._new_node, process, to_units(amounts), dict(labels or {}), threshold)
         self.nodes.append(node)
         self._homes[process] = node
         process.on_death(lambda cause: self._node_died(node))
@@ -175,6 +181,10 @@ class SimCluster:
             if process.host == node.host:
                 process.kill("its machine lost power")
         self.world.disk(node.host).power_lost()
+
+    def use_memory(self, process: Process, size: int) -> None:
+        """The process has so many bytes of its machine's memory from now on."""
+        self.world.memory(process.host).use(process, size)
 
     def kill_worker(self, worker: Process) -> None:
         worker.kill("killed by SIGKILL")
@@ -313,7 +323,9 @@ class SimCluster:
         number = next(self._machines)
         return f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
 
-    def _new_node(self, process: Process, total: Mapping[str, int], labels: dict[str, str]) -> SimNode:
+    def _new_node(
+        self, process: Process, total: Mapping[str, int], labels: dict[str, str], memory_threshold: float
+    ) -> SimNode:
         platform = self.world.platform(process)
         node_id = platform.entropy(16)
         directory = _socket_dir(process)
@@ -333,6 +345,7 @@ class SimCluster:
             unix_path=f"{directory}/node",
             host=process.host,
             worker_specification=specification,
+            memory_threshold=memory_threshold,
         )
         launcher = SimulatedLauncher(self, process)
         return SimNode(process, node_id, NodeManager(settings, platform, launcher, self.world.config))

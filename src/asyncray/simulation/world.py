@@ -15,6 +15,7 @@ from asyncray.errors import AsyncrayError
 from asyncray.platform import Platform
 from asyncray.simulation.disk import SimulatedDisk
 from asyncray.simulation.forbidden import forbidden
+from asyncray.simulation.host_memory import SimulatedHostMemory
 from asyncray.simulation.loop import VirtualLoop
 from asyncray.simulation.memory import SimulatedArenas
 from asyncray.simulation.network import Conditions, SimulatedNetwork
@@ -53,6 +54,7 @@ class World:
         """Exceptions that nobody handled."""
         self._arenas: dict[str, SimulatedArenas] = {}
         self._disks: dict[str, SimulatedDisk] = {}
+        self._memories: dict[str, SimulatedHostMemory] = {}
         self.loop.set_exception_handler(self._unhandled)
 
     def random(self, purpose: str) -> random.Random:
@@ -98,6 +100,10 @@ class World:
             self._disks[host] = SimulatedDisk(self.random(f"disk of {host}"))
         return self._disks[host]
 
+    def memory(self, host: str) -> SimulatedHostMemory:
+        """That of a machine, as its processes are said to use it."""
+        return self._memories.setdefault(host, SimulatedHostMemory())
+
     def platform(self, process: Process) -> Platform:
         """How the process reaches the world."""
         assert process.threads is not None
@@ -106,6 +112,7 @@ class World:
             threads=process.threads,
             arenas=self._arenas.setdefault(process.host, SimulatedArenas()),
             disk=self.disk(process.host),
+            memory=self.memory(process.host),
             entropy=Entropy(f"{self.seed}/{process.name}"),
             clock=self.loop.time,
             pid=process.pid,

@@ -45,6 +45,9 @@ class Lease:
         "lost",
         "node",
         "pipeline",
+        "seen",
+        "told",
+        "use",
         "wanted",
     )
 
@@ -56,6 +59,7 @@ class Lease:
         node: str,
         pipeline: Pipeline,
         now: float,
+        use: tuple[str, bool] = ("", True),
     ) -> None:
         self.lease_id = lease_id
         self.address = address
@@ -73,6 +77,12 @@ class Lease:
         """To be returned as soon as there is nothing to do: others wait."""
         self.lost = False
         """The worker's stream has ended: nothing more can be sent, its tasks wait for the cause."""
+        self.use = use
+        """Name of the task, and whether it is retriable, as the node has been told."""
+        self.told: PendingTask | None = None
+        """The task of which it was told so."""
+        self.seen: PendingTask | None = None
+        """The one that ran when this was last looked at."""
 
     def completed(self, task: PendingTask, microseconds: int) -> None:
         self.pipeline.completed(self, task, microseconds)

@@ -198,6 +198,7 @@ class Runtime:
         if self._sweeper is not None:
             self._sweeper.cancel()
         self.submitter.return_idle_leases()
+        self.submitter.postponed.close()
         self.control.close()
         self.peers.close()
         self.nodes.close()

@@ -7,15 +7,18 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from asyncray import messages, serialization
-from asyncray.errors import AsyncrayError, NodeDiedError, SchedulingError, WorkerCrashedError
+from asyncray.errors import AsyncrayError, NodeDiedError, OutOfMemoryError, SchedulingError, WorkerCrashedError
 from asyncray.ids import return_id, store_key
+from asyncray.memory_shortage import MemoryShortage
 from asyncray.messages import ERROR, INLINE, OK, STORED, Address
 from asyncray.worker.dependencies import Dependencies
+from asyncray.worker.lease_use import LeaseUse, use_for
 from asyncray.worker.location import Location
 from asyncray.worker.node_link import NodeLink
 from asyncray.worker.objects import PENDING
 from asyncray.worker.peers import PeerLink
 from asyncray.worker.pipeline import Lease, Pipeline
+from asyncray.worker.postponed import Postponed
 from asyncray.worker.reference import Reference
 from asyncray.worker.task import PendingTask
 
@@ -35,7 +38,8 @@ class Submitter:
         self._runtime = runtime
         self._pipelines: dict[tuple[tuple[str, int], ...], Pipeline] = {}
         self._dirty: dict[Pipeline, None] = {}
-        self._requests: dict[int, tuple[Pipeline, NodeLink]] = {}
+        self._requests: dict[int, tuple[Pipeline, NodeLink, tuple[str, bool]]] = {}
+        """Each with the task that it names: see `Lease.use`."""
         self._next_request = 0
         self._cancelled: dict[Pipeline, int] = {}
         """How many cancelled tasks may be in the queue."""
@@ -43,6 +47,8 @@ class Submitter:
         self._leases: dict[bytes, Lease] = {}
         self.in_flight: dict[bytes, PendingTask] = {}
         """Sent tasks and actor calls, by task id."""
+        self.uses = LeaseUse(runtime.nodes)
+        self.postponed = Postponed(runtime.loop, runtime.config, self._enqueue)
         self.dependencies = Dependencies(runtime)
         runtime.peers.handlers |= {messages.RESULT: self.on_result, messages.HANDBACK: self._on_handback}
         runtime.peers.on_lost.append(self._link_lost)
@@ -126,7 +132,8 @@ class Submitter:
                 self.fail(pipeline.queue.popleft(), error)
 
     def sweep(self, now: float) -> None:
-        """Returns leases that have been idle."""
+        """Returns leases that have been idle; says what the others are used for."""
+        self.uses.look(self._leases.values())
         for key, pipeline in list(self._pipelines.items()):
             pipeline.expire(now)
             if pipeline.idle():
@@ -137,6 +144,9 @@ class Submitter:
         """Lets go of the task of a reference that has just been cancelled, unless it has been sent."""
         task = reference.value if reference.state == PENDING else None
         if type(task) is not PendingTask or task.id in self.in_flight:
+            return
+        if self.postponed.drop(task):
+            self.let_go(task)
             return
         pipeline = None if task.template.is_method else self._pipelines.get(task.template.key)
         if pipeline is not None:
@@ -156,6 +166,8 @@ class Submitter:
     # ------------------------------------------------- what the pipelines ask for
 
     def send_tasks(self, lease: Lease, tasks: list[PendingTask]) -> None:
+        if lease.told is None or lease.use[1] is not (tasks[0].retries != 0):
+            self.uses.tell(lease, tasks[0])  # a task without retries is always sent alone
         link = self._runtime.peers.link(lease.address)
         in_flight = self.in_flight
         for task in tasks:
@@ -183,8 +195,9 @@ class Submitter:
 
     def _request(self, pipeline: Pipeline, node: NodeLink, *, spilled: bool) -> None:
         self._next_request += 1
-        self._requests[self._next_request] = (pipeline, node)
-        node.send(messages.LEASE_REQUEST, self._next_request, pipeline.demand, self._runtime.job_id, spilled)
+        use = use_for(pipeline.queue[0]) if pipeline.queue else ("", True)
+        self._requests[self._next_request] = (pipeline, node, use)
+        node.send(messages.LEASE_REQUEST, self._next_request, pipeline.demand, self._runtime.job_id, spilled, *use)
 
     def _refuse(self, pipeline: Pipeline, count: int) -> None:
         for _ in range(count):
@@ -193,7 +206,7 @@ class Submitter:
             self.fail(pipeline.queue.popleft(), NodeDiedError("this process has lost its node manager"))
 
     def cancel_requests(self, pipeline: Pipeline) -> None:
-        for number, (requester, node) in list(self._requests.items()):
+        for number, (requester, node, _) in list(self._requests.items()):
             if requester is pipeline:
                 del self._requests[number]
                 pipeline.refused()
@@ -306,11 +319,12 @@ class Submitter:
     def _on_granted(
         self, node: NodeLink, number: int, lease_id: bytes, address: Address, instances: dict[str, list[int]]
     ) -> None:
-        pipeline, _ = self._requests.pop(number, (None, None))
-        if pipeline is None:  # cancelled in the meantime
+        request = self._requests.pop(number, None)
+        if request is None:  # cancelled in the meantime
             node.send(messages.LEASE_RETURN, lease_id)
             return
-        lease = Lease(lease_id, address, instances, node.target, pipeline, self._runtime.loop.time())
+        pipeline, _, use = request
+        lease = Lease(lease_id, address, instances, node.target, pipeline, self._runtime.loop.time(), use)
         self._leases[lease_id] = lease
         self._by_worker[address[0]] = lease
         link = self._runtime.peers.link(address)
@@ -320,12 +334,12 @@ class Submitter:
         pipeline.granted(lease, self._runtime.loop.time())
 
     def _on_spilled(self, node: NodeLink, number: int, target: str) -> None:
-        pipeline, _ = self._requests.pop(number, (None, None))
+        pipeline, *_ = self._requests.pop(number, (None,))
         if pipeline is not None:
             self._request(pipeline, self._runtime.nodes.other(target), spilled=True)
 
     def _on_failed(self, node: NodeLink, number: int, reason: str) -> None:
-        pipeline, _ = self._requests.pop(number, (None, None))
+        pipeline, *_ = self._requests.pop(number, (None,))
         if pipeline is not None:
             pipeline.refused()
             while pipeline.queue:
@@ -360,13 +374,13 @@ class Submitter:
             self._tell_node(lease)
             self._lose(lease, cause)
 
-    def _on_lease_lost(self, node: NodeLink, lease_id: bytes, cause: str) -> None:
+    def _on_lease_lost(self, node: NodeLink, lease_id: bytes, cause: str, shortage: dict[str, Any] | None) -> None:
         lease = self._leases.get(lease_id)
         if lease is not None:
-            self._lose(lease, cause)
+            self._lose(lease, cause, MemoryShortage.from_wire(shortage) if shortage is not None else None)
 
     def _node_lost(self, node: NodeLink, cause: NodeDiedError) -> None:
-        for number, (pipeline, asked) in list(self._requests.items()):
+        for number, (pipeline, asked, _) in list(self._requests.items()):
             if asked is node:
                 del self._requests[number]
                 pipeline.refused()
@@ -375,12 +389,13 @@ class Submitter:
             if lease.node == node.target:
                 self._lose(lease, str(cause))
 
-    def _lose(self, lease: Lease, cause: str) -> None:
+    def _lose(self, lease: Lease, cause: str, shortage: MemoryShortage | None = None) -> None:
         """The worker of a lease has ended. Its tasks run again, as far as their retries go.
 
         A worker runs its tasks in order, but results that it had not sent are lost with it: of several
         tasks it cannot be known which one ran. So none is charged; they are sent again one at a time,
         where the next crash names the culprit. A task without retries is always sent alone.
+        If memory ran short, they wait before that.
         """
         if self._leases.get(lease.lease_id) is not lease:
             return
@@ -399,10 +414,15 @@ class Submitter:
                 if task.retries == 0:
                     name, tries = task.template.name, task.template.max_retries
                     after = f" after {tries} {'retry' if tries == 1 else 'retries'}" if tries else ""
-                    self.fail(task, WorkerCrashedError(f"the worker that ran {name}() ended{after}: {cause}"))
+                    text = f"the worker that ran {name}() ended{after}: {cause}"
+                    self.fail(task, OutOfMemoryError.of(text, shortage) if shortage else WorkerCrashedError(text))
                     continue
                 task.retries -= 1
             task.alone = True
-            retried.append(task)
+            if shortage is None:
+                retried.append(task)
+            else:
+                delay = self.postponed.add(task)
+                _log.warning("%s() runs again in %g s: its worker was ended, for %s", task.template.name, delay, cause)
         pipeline.retry(retried)
         self._touch(pipeline)

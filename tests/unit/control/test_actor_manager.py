@@ -48,7 +48,7 @@ async def test_an_actor_is_placed_and_its_subscribers_follow_it(cluster: Any) ->
     address = node.worker()
     node.deliver(ACTOR_PLACED, spec.actor_id, address, 99, None)
     assert await state(driver) == (ALIVE, address, "")
-    node.deliver(ACTOR_DIED, spec.actor_id, "signal 11")
+    node.deliver(ACTOR_DIED, spec.actor_id, "signal 11", None)
     name, gone, cause = await state(driver)
     assert (name, gone) == (DEAD, None)
     assert "Counter" in cause and "signal 11" in cause
@@ -59,7 +59,7 @@ async def test_a_late_subscriber_gets_the_state_and_a_very_late_one_the_cause(cl
     actor_id, address = await live_actor(cluster, node, driver)
     other.subscribe(actor_id)
     assert await state(other) == (ALIVE, address, "")
-    node.deliver(ACTOR_DIED, actor_id, "signal 11")
+    node.deliver(ACTOR_DIED, actor_id, "signal 11", None)
     assert (await state(other))[0] == DEAD
     driver.subscribe(actor_id)
     assert "signal 11" in (await state(driver))[2]
@@ -68,7 +68,7 @@ async def test_a_late_subscriber_gets_the_state_and_a_very_late_one_the_cause(cl
 async def test_of_an_actor_that_is_long_dead_it_is_known_that_it_is(cluster: Any) -> None:
     node, driver = await cluster.node(), await cluster.driver()
     actor_id, _ = await live_actor(cluster, node, driver)
-    node.deliver(ACTOR_DIED, actor_id, "signal 11")
+    node.deliver(ACTOR_DIED, actor_id, "signal 11", None)
     cluster.control.actors.table._dead.clear()
     driver.subscribe(actor_id)
     assert "so long ago" in (await state(driver))[2]
@@ -113,7 +113,7 @@ async def test_a_released_actor_dies_when_its_calls_are_answered(cluster: Any) -
     driver.deliver(ACTOR_RELEASED, actor_id)
     driver.subscribe(actor_id)
     assert await state(driver) == (ALIVE, address, "")
-    node.deliver(ACTOR_DIED, actor_id, "exited with status 0")
+    node.deliver(ACTOR_DIED, actor_id, "exited with status 0", None)
     assert "its last handle is gone" in (await state(driver))[2]
 
 
@@ -132,7 +132,7 @@ async def test_a_killed_actor_is_dead_at_once(cluster: Any) -> None:
     await cluster.calls.kill_actor(KillActorRequest(actor_id=actor_id, cause="it was killed by `kill`"))
     assert await node.next(STOP_ACTOR) == [STOP_ACTOR, actor_id, False]
     assert "killed by `kill`" in (await state(driver))[2]
-    node.deliver(ACTOR_DIED, actor_id, "signal 9")
+    node.deliver(ACTOR_DIED, actor_id, "signal 9", None)
     assert ACTOR_STATE not in driver.kinds()
 
 
@@ -251,7 +251,7 @@ async def test_what_an_actor_made_ends_with_it(cluster: Any) -> None:
     node, driver = await cluster.node(), await cluster.driver()
     parent, address = await live_actor(cluster, node, driver)
     child, _ = await live_actor(cluster, node, driver, owner=address[0])
-    node.deliver(ACTOR_DIED, parent, "signal 11")
+    node.deliver(ACTOR_DIED, parent, "signal 11", None)
     assert await node.next(STOP_ACTOR) == [STOP_ACTOR, child, False]
 
 
@@ -294,7 +294,7 @@ async def test_nothing_is_left_of_actors_that_have_ended(cluster: Any) -> None:
     for _ in range(3):
         actor_id, _ = await live_actor(cluster, node, driver, name="one", resources={"CPU": 1.0})
         driver.subscribe(actor_id)
-        node.deliver(ACTOR_DIED, actor_id, "done")
+        node.deliver(ACTOR_DIED, actor_id, "done", None)
     table = cluster.control.actors.table
     indexes = [table._living, table._by_name, table._by_process]
     indexes += [index._actors for index in (table._by_owner, table._by_job, table._by_node)]
@@ -341,6 +341,6 @@ async def test_an_answer_from_another_node_than_asked_is_ignored(cluster: Any) -
     actor_id = await cluster.create(driver)
     await nodes[0].next(PLACE_ACTOR)
     nodes[1].deliver(ACTOR_PLACED, actor_id, nodes[1].worker(), 1, None)
-    nodes[1].deliver(ACTOR_DIED, actor_id, "signal 9")
+    nodes[1].deliver(ACTOR_DIED, actor_id, "signal 9", None)
     (info,) = (await cluster.calls.list_actors(Empty())).actors
     assert info.state == PENDING

@@ -111,7 +111,7 @@ async def test_an_actor_lives_and_dies_over_grpc(channel: Channel) -> None:
     assert state[3] == worker
     found = await stub.get_actor(ActorName(name="counter"))
     assert found.found and found.actor.pid == 7
-    node_stream.send((ACTOR_DIED, actor_id, "signal 9"))
+    node_stream.send((ACTOR_DIED, actor_id, "signal 9", None))
     assert (await driver.next(ACTOR_STATE))[2] == "DEAD"
 
     driver_stream.close()

@@ -142,7 +142,9 @@ class Process:
         for _ in range(count):
             self._request_number += 1
             self.requests[self._request_number] = pipeline
-            self.node.up.send((messages.LEASE_REQUEST, self._request_number, pipeline.demand, self.job_id, False))
+            self.node.up.send(
+                (messages.LEASE_REQUEST, self._request_number, pipeline.demand, self.job_id, False, "f", True)
+            )
 
     def cancel_requests(self, pipeline: Pipeline) -> None:
         for number, requester in list(self.requests.items()):

@@ -46,7 +46,7 @@ class Puppet:
 
     def ask(self, *numbers: int, spilled: bool = False, job: bytes = JOB, **demand: float) -> None:
         for number in numbers:
-            self.say(messages.LEASE_REQUEST, number, to_units(demand or {"CPU": 1}), job, spilled)
+            self.say(messages.LEASE_REQUEST, number, to_units(demand or {"CPU": 1}), job, spilled, "f", True)
 
     def granted(self) -> list[tuple[int, bytes, bytes]]:
         """(request, lease, process id of the worker) of each lease granted since the last call."""

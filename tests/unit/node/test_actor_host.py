@@ -79,7 +79,7 @@ async def test_the_death_of_an_actor_is_reported_and_frees_its_resources() -> No
     place(node, CPU=1)
     created(worker)
     node.die(worker, "signal 9")
-    assert node.reports[1:] == [(messages.ACTOR_DIED, ACTOR, "signal 9")]
+    assert node.reports[1:] == [(messages.ACTOR_DIED, ACTOR, "signal 9", None)]
     assert node.resources.available["CPU"] == UNITS
 
 

@@ -138,7 +138,7 @@ async def test_the_holder_learns_why_its_worker_died() -> None:
     ((_, lease, process_id),) = driver.granted()
     (worker,) = [puppet for puppet in workers if puppet.process_id == process_id]
     node.die(worker, "signal 11")
-    assert driver.heard(messages.LEASE_LOST) == [(lease, "signal 11")]
+    assert driver.heard(messages.LEASE_LOST) == [(lease, "signal 11", None)]
     assert node.resources.available == node.resources.total
 
 

@@ -25,6 +25,7 @@ def unfinished_tasks(runtime: Runtime) -> list[PendingTask]:
         found |= dict.fromkeys(template.waiting)
     for pipeline in runtime.submitter._pipelines.values():
         found |= dict.fromkeys(pipeline.queue)
+    found |= dict.fromkeys(runtime.submitter.postponed)
     for lane in runtime.actors.lanes.values():
         found |= dict.fromkeys(lane.queue)
         if lane.creation is not None:
@@ -81,7 +82,7 @@ def _leases(where: str, runtime: Runtime) -> Iterator[str]:
 
 def _pipeline(what: str, runtime: Runtime, pipeline: Pipeline) -> Iterator[str]:
     submitter, own = runtime.submitter, runtime.nodes.own
-    asked = sum(1 for requester, _ in submitter._requests.values() if requester is pipeline)
+    asked = sum(1 for requester, *_ in submitter._requests.values() if requester is pipeline)
     refusing = own is not None and own.lost
     if pipeline.requested != asked and not (refusing and pipeline.requested > asked):
         yield f"{what} has {asked} requests for leases, and {pipeline.requested} are counted"
@@ -91,7 +92,7 @@ def _pipeline(what: str, runtime: Runtime, pipeline: Pipeline) -> Iterator[str]:
 
 def _requests(where: str, runtime: Runtime) -> Iterator[str]:
     pipelines = set(runtime.submitter._pipelines.values())
-    for number, (pipeline, node) in runtime.submitter._requests.items():
+    for number, (pipeline, node, _) in runtime.submitter._requests.items():
         if pipeline not in pipelines:
             yield f"{where}: request {number} for a lease is of a pipeline that is gone"
         if node.lost:
@@ -133,6 +134,7 @@ def _places(where: str, runtime: Runtime) -> Iterator[str]:
     places: Counter[PendingTask] = Counter(runtime.submitter.in_flight.values())
     for pipeline in runtime.submitter._pipelines.values():
         places.update(pipeline.queue)
+    places.update(runtime.submitter.postponed)
     for lane in runtime.actors.lanes.values():
         places.update(lane.queue)
     for template in runtime.functions._templates.values():

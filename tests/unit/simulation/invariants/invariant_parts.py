@@ -63,7 +63,7 @@ async def busy_node() -> Node:
     node.driver.ask(2, CPU=1)
     first.say(messages.BLOCKED)
     node.driver.ask(3, CPU=3)
-    node.manager.actors.place(b"actor-----------", JOB, {}, {"memory": 10_000}, {}, [])
+    node.manager.actors.place(b"actor-----------", JOB, {}, {"memory": 10_000}, {}, [b"", b"", "Actor"])
     node.driver.ask(4, CPU=0.5, memory=1)
     objects = [store_key(bytes([number]) * 20, b"d" * 16) for number in range(4)]
     for object_id in objects:

@@ -67,7 +67,7 @@ def busy_driver() -> Runtime:
     waiting.held = [argument]
     pipeline.add(waiting)
     pipeline.requested = 1
-    runtime.submitter._requests[1] = (pipeline, own)
+    runtime.submitter._requests[1] = (pipeline, own, ("f", True))
     lease = Lease(b"lease---", WORKER, {}, own.target, pipeline, 0.0)
     runtime.submitter._leases[lease.lease_id] = pipeline.leases[lease.lease_id] = lease
     runtime.submitter._by_worker[WORKER[0]] = lease
@@ -137,7 +137,7 @@ def miscount_requests(runtime: Runtime) -> None:
 
 
 def ask_a_lost_node(runtime: Runtime) -> None:
-    ((_, node),) = runtime.submitter._requests.values()
+    ((_, node, _),) = runtime.submitter._requests.values()
     node.lost = True
 
 

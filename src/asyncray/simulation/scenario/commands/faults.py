@@ -47,6 +47,10 @@ async def _cut(stage: Stage, one: str, other: str) -> None:
     stage.cluster.world.network.cut(stage.process(one).host, stage.process(other).host)
 
 
+async def _use(stage: Stage, process: str, mebibytes: str) -> None:
+    stage.cluster.use_memory(stage.process(process), int(mebibytes) << 20)
+
+
 KINDS: Final = (
     Kind("kill worker 1.1 | node 2 | driver 1 | control", rf"kill {_PROCESS}", _kill),
     Kind("lose machine of node 2", r"lose machine of (?P<node>node \d+)", _lose),
@@ -54,5 +58,6 @@ KINDS: Final = (
     Kind("thaw worker 1.1 | node 2 | driver 1 | control", rf"thaw {_PROCESS}", _thaw),
     Kind("partition node 1 | node 2 [one way]", rf"partition {_TWO}(?P<one_way> one way)?", _partition),
     Kind("heal", r"heal", _heal),
+    Kind("use 500 MiB in worker 1.1 | driver 1", rf"use (?P<mebibytes>\d+) MiB in {_PROCESS}", _use),
     Kind("cut node 1 | node 2", rf"cut {_TWO}", _cut),
 )

@@ -17,16 +17,17 @@ _NODE_OPTIONS: Final = {
     "resources": "resources",
     "labels": "labels",
     "store": "object_store_memory",
+    "memory": "host_memory",
 }
 
 
 async def _node(stage: Stage, options: str) -> None:
-    """`store` is in MiB."""
+    """`store` and `memory` are in MiB."""
     settings: dict[str, Any] = {}
     for name, value in read_options(options).items():
         if name not in _NODE_OPTIONS:
             raise ScenarioError(f"a node has no {name!r}; it has {', '.join(_NODE_OPTIONS)}")
-        settings[_NODE_OPTIONS[name]] = value * _MIB if name == "store" else value
+        settings[_NODE_OPTIONS[name]] = value * _MIB if name in ("store", "memory") else value
     await stage.cluster.add_node(**settings)
 
 
@@ -45,7 +46,7 @@ async def _remove(stage: Stage, node: str) -> None:
 
 
 KINDS: Final = (
-    Kind('node cpus=2 gpus=1 store=8 resources={"gadget":1} labels={"zone":"a"}', rf"node{OPTIONS}", _node),
+    Kind('node cpus=2 gpus=1 store=8 memory=64 resources={"gadget":1} labels={"zone":"a"}', rf"node{OPTIONS}", _node),
     Kind("remove node 2", r"remove (?P<node>node \d+)", _remove),
     Kind("driver [on node 2]", r"driver( on (?P<node>node \d+))?", _driver),
     Kind("end driver 1", r"end driver (?P<number>\d+)", _leave),
