@@ -42,10 +42,11 @@ chaos: venv
 	@$(BIN)/python -m pytest tests/chaos -s $(ARGS)
 
 # All four run, whichever fails.
-# The normal tests run fifty of these, and not the planted bugs that the simulator must catch.
+# The normal tests run fifty of these, and the quickest of the planted bugs that the simulator must catch.
 .PHONY: seeds
 seeds: venv
-	@$(BIN)/python -m pytest tests/planted tests/sim/test_random_programs.py --sim-seeds $(SEEDS) --tb=line $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist worksteal tests/planted tests/sim/test_random_programs.py \
+		--sim-seeds $(SEEDS) --tb=line $(ARGS)
 
 .PHONY: lint
 lint: venv

@@ -22,8 +22,8 @@ from asyncray.control.actors import Actors
 from asyncray.errors import AsyncrayError
 from asyncray.node.lease_queue import Allocation, LeaseQueue
 from asyncray.node.local_scheduler import LocalScheduler
+from asyncray.node.sessions import Sessions
 from asyncray.simulation import trial
-from asyncray.simulation.workload.program import Program
 from asyncray.store.table import ObjectTable
 from asyncray.worker.actor_client import ActorClient
 from asyncray.worker.arrivals import Arrivals
@@ -34,6 +34,7 @@ from asyncray.worker.ownership import Ownership
 from asyncray.worker.pipeline import Pipeline
 from asyncray.worker.submission import Submitter
 from asyncray.worker.waiting import Countdown
+from asyncray.worker.task import PendingTask
 
 SEEDS: Final = 200
 """A bug that none of so many seeds finds has escaped."""
@@ -107,6 +108,11 @@ def test_a_result_that_is_sent_before_borrows_of_its_arguments_are_acknowledged(
     assert_caught(Ownership.reply_ready, "if execution.pending:", "if False:")
 
 
+def test_a_result_that_overtakes_borrows_of_its_arguments() -> None:
+    """Seed 0, the program: ObjectFreedError."""
+    assert_caught(Ownership.reply_ready, "if execution.pending:", "if False:", profile="late packets")
+
+
 def test_a_result_that_is_confirmed_before_the_references_inside_are_borrowed() -> None:
     """Seed 20, the program: ObjectFreedError."""
     assert_caught(Ownership.result_contains, "if owed and not confirmation.pending:", "if owed:")
@@ -157,7 +163,50 @@ def test_leases_of_a_lost_node_that_stay_with_their_pipelines() -> None:
     assert_caught(Submitter._node_lost, "self._lose(lease, str(cause))", "self._forget(lease)", profile="dying nodes")
 
 
+def test_resources_of_an_actor_that_are_not_given_back() -> None:
+    """Seed 0, the invariants: more is free than was taken."""
+    assert_caught(LocalScheduler.worker_lost, "self.resources.release(allocation)", "pass")
+
+
+def test_leases_of_a_dead_driver_that_stay() -> None:
+    """Seed 0, the invariants: a lease is held by a process without a session."""
+    right = "return self._end_all(lambda request: request.key[0] == process_id)"
+    assert_caught(LocalScheduler.process_lost, right, "return []", profile="dying drivers")
+
+
+def test_word_of_a_job_that_never_began_that_is_kept() -> None:
+    """Seed 0, at rest: a node knows of a job that is over."""
+    assert_caught(Sessions.closed, "self.jobs.pop(session.job_id, None)", "pass", profile="dying drivers")
+
+
+def test_actors_of_a_dead_driver_that_live_on() -> None:
+    """Seed 0, at rest: an actor is there, and nobody has a handle of it."""
+    assert_caught(Actors.job_ended, "not record.outlives_job", "False", profile="dying drivers")
+
+
 # ---- tasks
+
+
+def test_a_retry_too_many() -> None:
+    """Seed 0: a task without retries has run twice."""
+    assert_caught(Submitter._lose, "task.retries == 0", "task.retries == -1", profile="dying workers")
+
+
+def test_a_retry_that_is_refused_to_a_task_that_has_as_many_as_it_needs() -> None:
+    """Seed 0, the program: WorkerCrashedError of a task that runs again always."""
+    assert_caught(Submitter._lose, "task.retries == 0", "task.retries <= 0", profile="dying workers")
+
+
+def test_a_task_without_retries_that_is_sent_with_others() -> None:
+    """Seed 0: a task without retries has run twice."""
+    assert_caught(PendingTask.__init__, "self.retries == 0", "False", profile="dying workers")
+
+
+def test_a_task_that_is_handed_back_while_it_runs() -> None:
+    """Seed 0: a task has run twice."""
+    right = "for link, task_ids in returned.items():"
+    running = "returned.setdefault(self._running.link, []).append(self._running.task_id)"
+    assert_caught(Executor._hand_back, right, f"self._running and {running}\n    {right}")
 
 
 def test_a_task_that_may_run_again_though_its_result_has_come() -> None:
@@ -254,27 +303,34 @@ def test_values_of_a_dead_owner_that_are_waited_for_in_vain() -> None:
     assert_caught(Objects.owner_died, "if reference.state == PENDING or (", "if (", profile="dying workers")
 
 
-# ---- stored values: those of a trial's programs are small, and large ones can be read on their own node only
+# ---- stored values: on a single node, where all who read them are
 
 
-@pytest.fixture
-def large_values(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Program, "random", functools.partial(Program.random, large_values=True))
-
-
-@pytest.mark.usefixtures("large_values")
 def test_the_pins_of_a_call_that_are_never_given_back() -> None:
     """Seed 0, at rest: an object is pinned by a worker."""
     assert_caught(Arrivals.unpin, "self._unpin(call.pins)", "pass", nodes=1)
 
 
-@pytest.mark.usefixtures("large_values")
 def test_a_pin_that_outlives_the_last_reference() -> None:
     """Seed 0, at rest: an object is pinned by a worker."""
     assert_caught(Objects._drop_pin, "self._runtime.store.unhold(pin)", "pass", nodes=1)
 
 
-@pytest.mark.usefixtures("large_values")
 def test_the_pins_of_a_dead_process_that_stay() -> None:
     """Seed 0, the invariants: a block is pinned for a client that has no pins."""
     assert_caught(ObjectTable.client_lost, "self._release(client, object_id)", "pass", profile="dying workers", nodes=1)
+
+
+def test_a_stored_value_that_is_never_freed() -> None:
+    """Seed 0, at rest: an object is in the store."""
+    assert_caught(Objects.forget, "self.free_stored(reference.id, location)", "pass", nodes=1)
+
+
+def test_a_stored_value_that_is_freed_while_it_is_read() -> None:
+    """Seed 0, the invariants: a block is pinned, and free."""
+    assert_caught(ObjectTable._unlist, "if block.pinned_by:", "if False:", nodes=1)
+
+
+def test_stored_values_of_a_dead_owner_that_stay() -> None:
+    """Seed 0, at rest: an object is in the store."""
+    assert_caught(ObjectTable.owner_lost, "self._unlist(object_id)", "pass", profile="dying workers", nodes=1)

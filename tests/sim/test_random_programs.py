@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from asyncray.pytest_plugin import SEEDS_ATTRIBUTE
 from asyncray.simulation.faults import PROFILES
 from asyncray.simulation.trial import run_trial
 
-SEEDS = 50
+
+def profile_of(seed: int) -> str:
+    """The profiles take turns; every other seed is calm."""
+    profiles = [name for name in PROFILES if name != "calm"]
+    return profiles[seed // 2 % len(profiles)] if seed % 2 else "calm"
 
 
 def test_a_random_program_is_right_and_leaves_nothing(sim_seed: int) -> None:
-    """The profiles take turns; every other seed is calm."""
-    profiles = [name for name in PROFILES if name != "calm"]
-    run_trial(sim_seed, profiles[sim_seed // 2 % len(profiles)] if sim_seed % 2 else "calm")
+    run_trial(sim_seed, profile_of(sim_seed))
 
 
-test_a_random_program_is_right_and_leaves_nothing.__asyncray_sim_seeds__ = SEEDS  # type: ignore[attr-defined]
+def test_a_random_program_with_large_values_is_right_on_one_node(sim_seed: int) -> None:
+    run_trial(sim_seed, profile_of(sim_seed), nodes=1, operations=100)
+
+
+setattr(test_a_random_program_is_right_and_leaves_nothing, SEEDS_ATTRIBUTE, 50)
+setattr(test_a_random_program_with_large_values_is_right_on_one_node, SEEDS_ATTRIBUTE, 12)

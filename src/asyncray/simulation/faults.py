@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from contextvars import Context
 from dataclasses import dataclass, field, replace
@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 from asyncray.errors import AsyncrayError
 from asyncray.simulation.cluster import SimCluster
-from asyncray.simulation.network import Conditions
+from asyncray.simulation.network import Conditions, Latency
 from asyncray.simulation.process import Process
 
 _T = TypeVar("_T")
@@ -39,6 +39,8 @@ class Profile:
     network_parts: float = 0.0
     """Between two machines, one way or both, for up to eight seconds."""
     control_plane_dies: float = 0.0
+    driver_dies: float = 0.0
+    """One of those that were started with `cluster.driver`."""
 
     @property
     def is_calm(self) -> bool:
@@ -64,10 +66,15 @@ _KINDS: Final = (
     "connections_break",
     "network_parts",
     "control_plane_dies",
+    "driver_dies",
 )
 
 PROFILES: Final = {
     "calm": Profile("nothing fails"),
+    "late packets": Profile(
+        "nothing fails, but what is sent on one connection often overtakes what was sent before on another",
+        Conditions(local=Latency(0.00002, 0.0002, 1.5), remote=Latency(0.0001, 0.0005, 1.5)),
+    ),
     "flaky network": Profile(
         "connections break, machines lose sight of each other", connections_break=2.0, network_parts=3.0
     ),
@@ -76,21 +83,28 @@ PROFILES: Final = {
         "nodes are killed and suspended, machines vanish", node_dies=2.0, node_freezes=4.0, machine_is_lost=5.0
     ),
     "dying control plane": Profile("the control plane is killed", control_plane_dies=2.0, worker_dies=1.0),
+    "dying drivers": Profile("drivers are killed", driver_dies=1.0),
 }
 
 
 @asynccontextmanager
-async def faults(cluster: SimCluster, profile: str | Profile, *, num_cpus: float = 2) -> AsyncIterator[FaultInjector]:
+async def faults(
+    cluster: SimCluster,
+    profile: str | Profile,
+    *,
+    num_cpus: float = 2,
+    resources: Mapping[str, float] | None = None,
+) -> AsyncIterator[FaultInjector]:
     """Inside of the block things go wrong, drawn from the cluster's seed; at its end what can heal heals.
 
-    `profile` is one of PROFILES by name, or your own. `num_cpus`: of the nodes that replace those that are gone.
-    Raises ValueError for a profile that does not exist.
+    `profile` is one of PROFILES by name, or your own. `num_cpus`, `resources`: of the nodes that replace those that
+    are gone. Raises ValueError for a profile that does not exist.
     """
     if isinstance(profile, str):
         if profile not in PROFILES:
             raise ValueError(f"there is no profile {profile!r}, but {', '.join(PROFILES)}")
         profile = PROFILES[profile]
-    injector = FaultInjector(cluster, profile, num_cpus)
+    injector = FaultInjector(cluster, profile, num_cpus, resources)
     run = cluster.world.loop.create_task(injector.run(), name="faults", context=Context())
     try:
         yield injector
@@ -104,17 +118,26 @@ async def faults(cluster: SimCluster, profile: str | Profile, *, num_cpus: float
 class FaultInjector:
     """Draws faults from the cluster's seed while `run` runs. Use `faults`."""
 
-    def __init__(self, cluster: SimCluster, profile: Profile, num_cpus: float) -> None:
+    def __init__(
+        self, cluster: SimCluster, profile: Profile, num_cpus: float, resources: Mapping[str, float] | None = None
+    ) -> None:
         self._cluster = cluster
         self._profile = profile
         self._num_cpus = num_cpus
+        self._resources = resources
         self._random: Random = cluster.world.random("faults")
         self._happened = 0
+        self._deaths_of_drivers = 0
 
     @property
     def happened(self) -> int:
         """How many faults there were."""
         return self._happened
+
+    @property
+    def disturbing(self) -> int:
+        """How many of them a driver that lives may notice: all but the deaths of others."""
+        return self._happened - self._deaths_of_drivers
 
     async def run(self) -> None:
         """Until it is cancelled; then what can heal heals."""
@@ -179,6 +202,12 @@ class FaultInjector:
             self._tell("the control plane is killed")
             self._cluster.kill_control()
 
+    def _driver_dies(self) -> None:
+        if (driver := self._choose(self._cluster.drivers())) is not None:
+            self._tell(f"{driver.name} is killed")
+            self._deaths_of_drivers += 1
+            self._cluster.kill_driver(driver)
+
     # ----
 
     def _freeze(self, process: Process, seconds: float) -> None:
@@ -195,7 +224,7 @@ class FaultInjector:
 
     async def _join(self) -> None:
         with contextlib.suppress(AsyncrayError):  # it may be hit before it has joined
-            await self._cluster.add_node(self._num_cpus)
+            await self._cluster.add_node(self._num_cpus, resources=self._resources)
 
     def _later(self, seconds: float, callback: Callable[..., object], *args: object) -> None:
         self._cluster.world.loop.call_later(seconds, callback, *args, context=Context())

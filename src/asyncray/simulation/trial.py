@@ -17,7 +17,7 @@ from asyncray.simulation.invariants import ClusterState, consistency, quiescence
 from asyncray.simulation.threads import sleep
 from asyncray.simulation.workload.check import FAULT_ERRORS, check, check_executions
 from asyncray.simulation.workload.observation import Observations
-from asyncray.simulation.workload.program import Program
+from asyncray.simulation.workload.program import CPUS, SEATS, TOKENS, Program
 from asyncray.simulation.workload.run import run_program
 from asyncray.simulation.workload.surroundings import instrumented
 
@@ -30,6 +30,9 @@ _PATIENCE: Final = 300.0
 _SETTLING: Final = 60.0
 """Virtual seconds after which nothing of a program may be left: idle workers end after ten, dead machines are found
 after thirty."""
+_LARGE_VALUES_TRAVEL: Final = False
+"""Whether a process can read what is in the store of another node."""
+_RESOURCES: Final = dict((TOKENS, SEATS))
 _LOOK_EVERY: Final = 0.05
 """Virtual seconds between two looks at what must always hold."""
 
@@ -52,45 +55,63 @@ class Trial:
 
 
 def run_trial(
-    seed: int, profile: str = "calm", *, nodes: int = 5, operations: int = 200, cluster: SimCluster | None = None
+    seed: int,
+    profile: str = "calm",
+    *,
+    nodes: int = 5,
+    operations: int = 200,
+    large_values: bool | None = None,
+    cluster: SimCluster | None = None,
 ) -> Trial:
-    """Raises TrialFailed, with the seed and the story in a note; whatever else a simulation raises."""
+    """Raises TrialFailed, with the seed and the story in a note; whatever else a simulation raises.
+
+    `large_values`: some are so large that they go into a node's store; by default where all who read them are on it.
+    """
     chosen = PROFILES[profile].hastened(_HASTE)
     cluster = cluster or SimCluster(seed, conditions=chosen.conditions, horizon=10_000)
-    return _Runner(cluster, chosen, nodes, operations).run()
+    if large_values is None:
+        large_values = nodes == 1 or _LARGE_VALUES_TRAVEL
+    return _Runner(cluster, chosen, nodes, operations, large_values).run()
 
 
 class _Runner:
-    def __init__(self, cluster: SimCluster, profile: Profile, nodes: int, operations: int) -> None:
+    def __init__(self, cluster: SimCluster, profile: Profile, nodes: int, operations: int, large_values: bool) -> None:
         self._cluster = cluster
         self._profile = profile
         self._nodes = nodes
         self._random = cluster.world.random("trial")
         self._program = Program.random(
-            cluster.world.random("program"), operations, drivers=self._random.choice([1, 1, 2, 3])
+            cluster.world.random("program"),
+            operations,
+            drivers=self._random.choice([2, 3] if profile.driver_dies else [1, 1, 2, 3]),
+            large_values=large_values,
         )
         self._finished: list[Observations] = []
+        self._survivors: set[int] = set()
+        """The drivers that lived until all was over."""
         self._wrong: list[str] = []
         self._injector: FaultInjector | None = None
 
     def run(self) -> Trial:
         with instrumented(sleep) as executions:
             self._cluster.run(self._main)
-        if not self._happened:
-            self._wrong += check_executions(self._program, executions)
+        self._wrong += check_executions(
+            self._program, executions, faults=self._disturbing > 0, finished=self._survivors
+        )
         world = self._cluster.world
         self._raise_if_wrong()
         seen = sum(len(observations.entries) for observations in self._finished)
-        return Trial(world.seed, self._happened, seen, world.loop.time(), world.loop.callbacks)
+        happened = self._injector.happened if self._injector is not None else 0
+        return Trial(world.seed, happened, seen, world.loop.time(), world.loop.callbacks)
 
     @property
-    def _happened(self) -> int:
-        """Faults so far."""
-        return self._injector.happened if self._injector is not None else 0
+    def _disturbing(self) -> int:
+        """Faults so far that a driver which lives may have noticed."""
+        return self._injector.disturbing if self._injector is not None else 0
 
     async def _main(self, cluster: SimCluster) -> None:
         for _ in range(self._nodes):
-            await cluster.add_node(num_cpus=self._random.choice([1, 2, 2, 4]))
+            await cluster.add_node(num_cpus=self._random.choice([CPUS, CPUS, 3, 4]), resources=_RESOURCES)
         looking = cluster.world.loop.create_task(self._look(), name="look", context=Context())
         released = cluster.world.loop.create_future()
         drivers = [
@@ -100,7 +121,7 @@ class _Runner:
         for number, driver in enumerate(drivers):
             driver.add_done_callback(functools.partial(self._ended, number))
         if not self._profile.is_calm:
-            async with faults(cluster, self._profile) as self._injector:
+            async with faults(cluster, self._profile, num_cpus=CPUS, resources=_RESOURCES) as self._injector:
                 await self._all_done(_TROUBLE)
         if not await self._all_done(_PATIENCE):
             missing = [number for number in range(len(drivers)) if not self._has_finished(number)]
@@ -117,12 +138,13 @@ class _Runner:
         try:
             async with asyncray.init():
                 observations = await run_program(self._program, number)
-                self._wrong += check(self._program, observations, faults=self._happened > 0)
+                self._wrong += check(self._program, observations, faults=self._disturbing > 0)
                 self._finished.append(observations)
                 await asyncio.shield(released)
+                self._survivors.add(number)
         except AsyncrayError as error:
             kind = f"{type(error).__module__}.{type(error).__qualname__}"
-            if not self._happened or kind not in FAULT_ERRORS:
+            if not self._disturbing or kind not in FAULT_ERRORS:
                 self._wrong.append(f"driver {number} ended with {type(error).__name__}: {error}")
 
     def _ended(self, number: int, driver: asyncio.Future[None]) -> None:

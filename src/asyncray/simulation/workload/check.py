@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from asyncray.simulation.workload import counting, observation
@@ -18,6 +18,7 @@ from asyncray.simulation.workload.expected import (
     Maybe,
     Outcome,
     RefTo,
+    Runs,
     Seen,
     Waited,
 )
@@ -60,20 +61,27 @@ def check(program: Program, observations: Observations, *, faults: bool) -> list
     return list(dict.fromkeys(matcher.wrong))  # what is read twice is wrong once
 
 
-def check_executions(program: Program, executions: Mapping[int, int]) -> list[str]:
-    """What has run too often, or not at all, in a run of all drivers without faults.
+def check_executions(
+    program: Program, executions: Mapping[int, int], *, faults: bool = False, finished: Collection[int] | None = None
+) -> list[str]:
+    """What has run too often, or not at all. The keys are those of bodies, constructors and actor calls.
 
-    The keys are those of bodies, constructors and actor calls.
+    `finished`: the drivers that have come to their ends; all of them by default. With `faults`, tasks of workers that
+    died may have run again, as far as their retries go; or never.
     """
-    runs: dict[int, bool] = {}
-    for driver in program.drivers:
-        runs |= expectations(driver).runs
+    runs: dict[int, Runs] = {}
+    certain: set[int] = set()
+    for number, driver in enumerate(program.drivers):
+        found = expectations(driver, faults=faults).runs
+        runs |= found
+        if not faults and (finished is None or number in finished):
+            certain |= {key for key, expected in found.items() if expected.certain}
     wrong = [f"step {key} must not run, and ran {count} times" for key, count in executions.items() if key not in runs]
-    for key, must in runs.items():
-        count = executions.get(key, 0)
-        if count > 1:
-            wrong.append(f"step {key} ran {count} times")
-        elif must and not count:
+    for key, expected in runs.items():
+        count, most = executions.get(key, 0), expected.most if faults else 1
+        if most is not None and count > most:
+            wrong.append(f"step {key} ran {count} times" + (f", and {most} at most are right" if most > 1 else ""))
+        elif key in certain and not count:
             wrong.append(f"step {key} never ran")
     return wrong
 
@@ -160,6 +168,8 @@ class _Matcher:
                 for failure in outcome.failures
             ):
                 pass
+            case [observation.ERROR, "asyncray.errors.WorkerCrashedError", _, False] if outcome.endures:
+                self._report(where, outcome, data)
             case _ if self._is_fault(data):
                 pass
             case _:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 Expected = Any
@@ -44,6 +44,8 @@ class Outcome:
 
     value: Expected
     failures: tuple[Failure, ...] = ()
+    endures: bool = False
+    """It comes however many workers die: none of them can be what it fails of."""
 
     @property
     def certain(self) -> bool:
@@ -51,11 +53,22 @@ class Outcome:
 
     def failing(self, *failures: Failure) -> Outcome:
         """The same, but that it may fail so, too."""
-        return Outcome(self.value, merged(self.failures, failures))
+        return replace(self, failures=merged(self.failures, failures))
 
 
 def merged(*parts: tuple[Failure, ...]) -> tuple[Failure, ...]:
     return tuple(dict.fromkeys(failure for part in parts for failure in part))
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """How often something runs that is run once when nothing dies."""
+
+    certain: bool
+    """It runs, if nothing dies: the driver itself has started it. Others end with the process that has started them,
+    if nobody needs them any more."""
+    most: int | None
+    """How often at most when workers die; None for no limit."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,17 @@ from random import Random
 from typing import Final, TypeVar
 
 from asyncray.simulation.workload.program import (
+    CPUS,
     INITIAL,
+    SEATS,
+    TOKENS,
     Body,
     Call,
     Cancel,
     Concurrently,
     Constant,
     Create,
+    Demand,
     Drop,
     Expression,
     Form,
@@ -49,6 +53,11 @@ _LARGEST: Final = 40
 _LONGEST_BODY: Final = 6
 _PAUSES: Final = (0.0005, 0.001, 0.002)
 _TIMEOUTS: Final = (0.0, 0.001, 0.01)
+_RETRIES: Final = (3, 3, 0, 1, -1)
+_TASK_CPUS: Final = (None, None, None, 0, 0.5, 1)
+_ACTOR_CPUS: Final = (None, None, None, 0)
+_HELD_CPUS: Final = 0.5
+"""Cores that an actor may hold."""
 
 
 def random_program(
@@ -56,6 +65,8 @@ def random_program(
 ) -> Program:
     """See `Program.random`."""
     plan = _Plan(random, actors, cancellations, large_values)
+    plan.heavy = random.random() < 0.5
+    plan.seats, plan.actor_cpus = SEATS[1], 0.0 if plan.heavy else CPUS / 2
     bodies = []
     for number in range(drivers):
         plan.left = operations * (number + 1) // drivers - operations * number // drivers
@@ -75,6 +86,11 @@ class _Plan:
     large_values: bool
     left: int = 0
     """Steps that are still to be written."""
+    heavy: bool = False
+    """Tasks may take all the cores of a node: then no actor may hold any."""
+    seats: float = 0.0
+    """What is left of them for actors, likewise the cores."""
+    actor_cpus: float = 0.0
     _keys: int = 0
 
     def next_key(self) -> int:
@@ -196,7 +212,25 @@ class _Writer:
         body, results = self._body([shape for _, shape in arguments], form)
         targets = self._new(*(Reference(shape) for shape in results))
         cancelled = self._may_be_cancelled(targets)
-        return Submit(key, targets, form, body, tuple(expression for expression, _ in arguments), cancelled)
+        expressions = tuple(expression for expression, _ in arguments)
+        retries = self._random.choice(_RETRIES)
+        return Submit(key, targets, form, body, expressions, cancelled, self._task_demand(body), retries)
+
+    def _task_demand(self, body: Body) -> Demand:
+        cpus = self._random.choice((*_TASK_CPUS, CPUS) if self._plan.heavy else _TASK_CPUS)
+        # Only CPUs are given back while a task waits: those that hold something else must not wait for each other.
+        waits = any(not isinstance(step, Put | Drop | Sleep | Raise) for step in body.steps)
+        tokens = 0.0 if waits or self._random.random() < 0.6 else self._random.choice((0.5, 1.0, TOKENS[1]))
+        return Demand(cpus, tokens)
+
+    def _actor_demand(self) -> Demand:
+        """Out of what is left for all actors of the program, which may live all at once, on one node."""
+        plan = self._plan
+        cpus = self._random.choice((*_ACTOR_CPUS, _HELD_CPUS) if plan.actor_cpus >= _HELD_CPUS else _ACTOR_CPUS)
+        plan.actor_cpus -= cpus or 0.0
+        seats = min(plan.seats, self._random.choice((0.0, 0.0, 0.5, 1.0)))
+        plan.seats -= seats
+        return Demand(cpus, seats=seats)
 
     def _body(self, arguments: list[Shape], form: Form) -> tuple[Body, list[Shape]]:
         key = self._key()
@@ -280,7 +314,7 @@ class _Writer:
         (target,) = self._new(Handle(form, killed, initial, start_shape))
         if killed:
             self._scope.mortal.append(target)
-        return Create(key, target, form, start, kept, fails, killed)
+        return Create(key, target, form, start, kept, fails, killed, self._actor_demand())
 
     def _kill(self) -> Step | None:
         variable = self._one_of(self._scope.mortal)

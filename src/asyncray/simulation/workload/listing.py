@@ -11,6 +11,7 @@ from asyncray.simulation.workload.program import (
     Concurrently,
     Constant,
     Create,
+    Demand,
     Drop,
     Expression,
     Get,
@@ -56,7 +57,8 @@ def _step(step: Step) -> str:
     match step:
         case Submit():
             text = f"{_names(step.targets)} = {step.form} task {step.body.key}({_all(step.arguments)})"
-            return text + _if(step.cancelled, "may be cancelled")
+            flags = _if(step.cancelled, "may be cancelled") + _if(step.max_retries != 3, f"{step.max_retries} retries")
+            return text + flags + _demand(step.demand)
         case Put():
             return f"v{step.target} = put {_text(step.value)}"
         case Get():
@@ -70,7 +72,7 @@ def _step(step: Step) -> str:
             return f"drop {_names(step.variables)}"
         case Create():
             text = f"v{step.target} = {step.form} actor({_text(step.start)}, {_text(step.kept)})"
-            return text + _if(step.fails, "fails") + _if(step.killed, "may be killed")
+            return text + _if(step.fails, "fails") + _if(step.killed, "may be killed") + _demand(step.demand)
         case Call():
             body = "" if step.body is None else f" {step.body.key}"
             slot = f" slot {step.slot}" if step.method in ("keep", "give") else ""
@@ -86,6 +88,13 @@ def _step(step: Step) -> str:
             return "raise"
         case Concurrently():
             return "concurrently"
+
+
+def _demand(demand: Demand) -> str:
+    cpus = "" if demand.num_cpus is None else f"{demand.num_cpus:g} CPUs"
+    tokens = f"{demand.tokens:g} tokens" if demand.tokens else ""
+    seats = f"{demand.seats:g} seats" if demand.seats else ""
+    return "".join(_if(bool(text), text) for text in (cpus, tokens, seats))
 
 
 def _text(expression: Expression) -> str:

@@ -8,7 +8,7 @@ away by an error, and is MISSING then from what is made with it; and an actor ma
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from asyncray.simulation.workload.expected import (
     ACTOR_DIED,
@@ -28,6 +28,7 @@ from asyncray.simulation.workload.expected import (
     Maybe,
     Outcome,
     RefTo,
+    Runs,
     Seen,
     Waited,
     merged,
@@ -67,9 +68,8 @@ class Expectations:
     entries: list[tuple[int, Expected]] = field(default_factory=list)
     """Entries of the driver's journal, as they stand in the program."""
     actors: list[ActorModel] = field(default_factory=list)
-    runs: dict[int, bool] = field(default_factory=dict)
-    """Keys of bodies, constructors and calls that may run, and whether they must: those that the driver itself has
-    started. The others end with the process that has, if nobody needs it any more."""
+    runs: dict[int, Runs] = field(default_factory=dict)
+    """By the keys of bodies, constructors and calls that may run."""
 
 
 def expectations(body: Body, *, faults: bool = False) -> Expectations:
@@ -94,8 +94,11 @@ class _Frame:
         certain: bool,
         is_driver: bool = False,
         faults: bool = False,
+        most: int | None = 1,
     ) -> None:
+        """`most`: how often it runs at most."""
         self._found = found
+        self._most = most
         self._is_driver = is_driver
         self._faults = faults
         self._key = key
@@ -123,7 +126,7 @@ class _Frame:
     def _perform(self, step: Step) -> None:
         match step:
             case Submit():
-                outcomes = self._task(step.body, step.arguments, cancelled=step.cancelled)
+                outcomes = self._task(step.body, step.arguments, cancelled=step.cancelled, max_retries=step.max_retries)
                 self._bind(step.targets, [RefTo(outcome) for outcome in outcomes])
             case Put():
                 ref = RefTo(Outcome(self._value(step.value)))
@@ -175,6 +178,7 @@ class _Frame:
         cancelled: bool = False,
         failures: tuple[Failure, ...] = (),
         certain: bool = True,
+        max_retries: int = 0,
     ) -> list[Outcome]:
         """Of the results of a body that another process runs; `failures` are those of what runs it."""
         passed = [self._passed(expression) for expression in arguments]
@@ -182,11 +186,15 @@ class _Frame:
         if any(outcome.value is NOTHING for outcome in passed):
             return [Outcome(NOTHING, failures)] * len(body.returns)
         certain = certain and self._certain and not failures
-        self._found.runs[body.key] = certain and self._is_driver
+        # Of several tasks that were sent to a worker none is charged when it dies; after that each is sent alone.
+        times = None if max_retries < 0 else 1 if max_retries == 0 else 2 + max_retries
+        most = None if times is None or self._most is None else times * self._most
+        self._found.runs[body.key] = Runs(certain and self._is_driver, most)
         arrived = [outcome.value for outcome in passed]
-        frame = _Frame(self._found, body.key, arrived, certain=certain, faults=self._faults)
+        frame = _Frame(self._found, body.key, arrived, certain=certain, faults=self._faults, most=most)
         frame.run(body.steps)
-        return [outcome.failing(*failures) for outcome in frame.outcomes(body)]
+        endures = max_retries < 0 and all(outcome.endures for outcome in passed)
+        return [replace(outcome.failing(*failures), endures=endures) for outcome in frame.outcomes(body)]
 
     def _passed(self, expression: Expression) -> Outcome:
         """What arrives as an argument: of a reference, what it comes to."""
@@ -195,8 +203,8 @@ class _Frame:
             return value.outcome
         if isinstance(value, Maybe) and isinstance(value.value, RefTo):
             inner = value.value.outcome
-            return Outcome(MISSING if inner.value is NOTHING else _maybe(inner.value), inner.failures)
-        return Outcome(value)
+            return replace(inner, value=MISSING if inner.value is NOTHING else _maybe(inner.value))
+        return Outcome(value, endures=True)
 
     # ---- observing
 
@@ -214,7 +222,8 @@ class _Frame:
         if step.timeout is not None:
             failures = merged(failures, (TIMED_OUT,))
         fails = any(outcome.value is NOTHING for outcome in outcomes)
-        whole = Outcome(NOTHING if fails else [outcome.value for outcome in outcomes], failures)
+        endures = all(outcome.endures for outcome in outcomes)
+        whole = Outcome(NOTHING if fails else [outcome.value for outcome in outcomes], failures, endures)
         if not step.catch and failures:
             self._certain = False
             if fails and not may_miss:
@@ -241,7 +250,7 @@ class _Frame:
         actor = ActorModel(step.key, start.value, {INITIAL: kept}, killed, lives, certain)
         self._found.actors.append(actor)
         if start.value is not NOTHING:
-            self._found.runs[step.key] = False  # who drops the handle at once need not have an actor
+            self._found.runs[step.key] = Runs(False, self._most)  # who drops the handle at once need not have an actor
         return HandleOf(actor)
 
     def _call(self, step: Call) -> None:
@@ -284,7 +293,7 @@ class _Frame:
             call = CountedCall(step.key, self._key, self._branch, certain)
             actor.calls.append(call)
             result = Outcome([Counted(actor, call), echo.value], echo.failures)
-        self._found.runs[step.key] = certain and self._is_driver
+        self._found.runs[step.key] = Runs(certain and self._is_driver, self._most)
         return [result.failing(*actor.failures)]
 
     # ---- variables

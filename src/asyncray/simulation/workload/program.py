@@ -25,6 +25,24 @@ INITIAL: Final = 0
 """The slot of what an actor's constructor has been given to keep."""
 
 
+TOKENS: Final = "token", 2.0
+"""A custom resource, and how much of it a node must have: for tasks that wait for nothing while they hold it."""
+SEATS: Final = "seat", 4.0
+"""Another one, for actors while they live: those of a program together take no more than one node has."""
+CPUS: Final = 2
+"""Cores that a node must have: what a program asks for at a time fits on any node, however many others die."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a task takes while it runs, or an actor while it lives."""
+
+    num_cpus: float | None = None
+    """None: asyncray's default."""
+    tokens: float = 0.0
+    seats: float = 0.0
+
+
 # ---- expressions
 
 
@@ -86,6 +104,8 @@ class Submit:
     arguments: tuple[Expression, ...]
     cancelled: bool = False
     """A later step may cancel a reference of it."""
+    demand: Demand = Demand()
+    max_retries: int = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +160,7 @@ class Create:
     """The constructor raises an error."""
     killed: bool = False
     """A later step may kill it."""
+    demand: Demand = Demand()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import asyncray
 from asyncray.api.actor import ActorHandle
 from asyncray.simulation.workload.interpreter import Interpreter
 from asyncray.simulation.workload.observation import MISSING, WorkloadError
-from asyncray.simulation.workload.program import INITIAL, Body, Call, Create, Submit
+from asyncray.simulation.workload.program import INITIAL, SEATS, TOKENS, Body, Call, Create, Demand, Submit
 from asyncray.simulation.workload.surroundings import INSTRUMENTS, Awaiting, Blocking, finish_at_once
 from asyncray.worker.object_ref import ObjectRef
 
@@ -117,10 +117,12 @@ class ClusterRemotes:
     """Tasks and actors on the cluster of the current process."""
 
     def submit(self, step: Submit, arguments: list[Any]) -> list[ObjectRef]:
-        return _submitted(_TASKS[step.form], len(step.targets), [step.body, *arguments])
+        remote = _TASKS[step.form].options(**_options(step.demand), max_retries=step.max_retries)
+        return _submitted(remote, len(step.targets), [step.body, *arguments])
 
     def create(self, step: Create, start: Any, kept: Any) -> ActorHandle:
-        actor: ActorHandle = _ACTORS[step.form].remote(step.key, step.fails, start, kept)
+        remote = _ACTORS[step.form].options(**_options(step.demand))
+        actor: ActorHandle = remote.remote(step.key, step.fails, start, kept)
         return actor
 
     def call(self, step: Call, actor: ActorHandle, arguments: list[Any]) -> list[ObjectRef]:
@@ -134,6 +136,11 @@ class ClusterRemotes:
             case _:
                 fixed = [step.key]
         return _submitted(getattr(actor, step.method), len(step.targets), [*fixed, *arguments])
+
+
+def _options(demand: Demand) -> dict[str, Any]:
+    amounts = {TOKENS[0]: demand.tokens, SEATS[0]: demand.seats}
+    return {"num_cpus": demand.num_cpus, "resources": {name: amount for name, amount in amounts.items() if amount}}
 
 
 def _submitted(remote: Any, num_returns: int, arguments: list[Any]) -> list[ObjectRef]:

@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 
 from asyncray.simulation.workload.model import expectations
 from asyncray.simulation.workload.program import (
+    CPUS,
+    SEATS,
+    TOKENS,
     Body,
     Call,
     Cancel,
@@ -109,8 +112,11 @@ def test_every_kind_of_step_occurs() -> None:
                     found.update([method, ("remove", remove), ("cancelled call", cancelled)])
                 case Submit(targets=targets, form=form, cancelled=cancelled):
                     found.update([("results", min(2, len(targets))), form, ("cancelled task", cancelled)])
+                    found.update([("retries", step.max_retries), ("task's CPUs", step.demand.num_cpus)])
+                    found["tokens", bool(step.demand.tokens)] += 1
                 case Create(form=form, fails=fails, killed=killed):
                     found.update([("actor", form), ("fails", fails), ("killed", killed)])
+                    found.update([("actor's CPUs", step.demand.num_cpus), ("seats", bool(step.demand.seats))])
                 case Cancel(what=what):
                     found[what] += 1
                 case Put(value=Large()):
@@ -119,9 +125,27 @@ def test_every_kind_of_step_occurs() -> None:
     ways = ("await", "twice", "get", "gather", "reference", "awaiting task", "shielded task", "plain", "async", "large")
     methods = ("add", "keep", "give", "started", "fail", "run")
     flags = ("deep", "catch", "timeout", "remove", "cancelled call", "cancelled task", "fails", "killed")
+    flags += ("tokens", "seats")
     expected = [*kinds, *ways, *methods, *((flag, value) for flag in flags for value in (False, True))]
     expected += [("results", 0), ("results", 1), ("results", 2), ("actor", "plain"), ("actor", "async")]
+    expected += [("retries", retries) for retries in (-1, 0, 1, 3)]
+    expected += [("task's CPUs", cpus) for cpus in (None, 0, 0.5, 1, CPUS)]
+    expected += [("actor's CPUs", cpus) for cpus in (None, 0, 0.5)]
     assert [kind for kind in expected if not found[kind]] == []
+
+
+@given(SEEDS)
+@settings(max_examples=30, deadline=None)
+def test_all_that_a_program_holds_for_long_fits_on_one_node_beside_what_its_tasks_ask_for(seed: int) -> None:
+    steps = all_steps(Program.random(Random(seed), 150, drivers=2))
+    actors = [step.demand for step in steps if isinstance(step, Create)]
+    tasks = [(step.demand, step.body) for step in steps if isinstance(step, Submit)]
+    assert sum(demand.seats for demand in actors) <= SEATS[1]
+    most = max((1.0 if demand.num_cpus is None else demand.num_cpus for demand, _ in tasks), default=0.0)
+    assert sum(demand.num_cpus or 0.0 for demand in actors) + most <= CPUS
+    for demand, body in tasks:
+        assert demand.tokens <= TOKENS[1]
+        assert not (demand.tokens and any(isinstance(step, Get | Wait | Call | Submit) for step in body.steps))
 
 
 def test_programs_can_do_without_actors_and_cancellations() -> None:

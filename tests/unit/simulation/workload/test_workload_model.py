@@ -51,7 +51,7 @@ def own_error(key: int) -> list[Any]:
 def task(key: int, *targets: int, cancelled: bool = False, steps: tuple[Step, ...] = (), **options: Any) -> Submit:
     returns = options.pop("returns", (Constant(5),))
     arguments = options.pop("arguments", ())
-    return Submit(key, targets, "plain", Body(key + 1, steps, returns), arguments, cancelled)
+    return Submit(key, targets, "plain", Body(key + 1, steps, returns), arguments, cancelled, **options)
 
 
 # ---- values
@@ -165,6 +165,30 @@ def test_each_task_runs_once() -> None:
     assert check_executions(program, {3: 1}) == []
     assert check_executions(program, {3: 2}) == ["step 3 ran 2 times"]
     assert check_executions(program, {}) == ["step 3 never ran"]
+    assert check_executions(program, {}, finished=()) == [], "its driver may have died first"
+
+
+def test_with_faults_a_task_runs_as_often_as_its_retries_allow() -> None:
+    """It is not charged for the crash of a worker to which it was sent with others; that happens once at most."""
+    for retries, most in (0, 1), (1, 3), (3, 5):
+        program = Program((Body(1, (task(2, 0, max_retries=retries),)),))
+        assert check_executions(program, {}, faults=True) == []
+        assert check_executions(program, {3: most}, faults=True) == []
+        assert check_executions(program, {3: most + 1}, faults=True)
+    endless = Program((Body(1, (task(2, 0, max_retries=-1),)),))
+    assert check_executions(endless, {3: 100}, faults=True) == []
+    nested = Program((Body(1, (task(2, 0, steps=(task(4, 0, max_retries=1),), max_retries=1),)),))
+    assert check_executions(nested, {3: 3, 5: 9}, faults=True) == []
+    assert check_executions(nested, {3: 3, 5: 10}, faults=True)
+
+
+def test_a_task_that_is_run_again_always_does_not_fail_of_crashes() -> None:
+    steps = task(2, 0, max_retries=-1), get(4, 1, 0), Drop(5, (0, 1))
+    assert wrong(steps, (4, ["value", [5]]), faults=True) == []
+    assert wrong(steps, (4, ["error", "asyncray.errors.OwnerDiedError", "", False]), faults=True) == []
+    assert wrong(steps, (4, CRASHED), faults=True)
+    needs = task(2, 0), task(4, 1, arguments=(Item(0),), max_retries=-1), get(6, 2, 1), Drop(7, (0, 1, 2))
+    assert wrong(needs, (6, CRASHED), faults=True) == [], "its argument has failed so"
 
 
 def test_what_may_be_cancelled_comes_or_does_not_and_so_does_what_depends_on_it() -> None:
