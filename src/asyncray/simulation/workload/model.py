@@ -250,7 +250,8 @@ class _Frame:
         actor = ActorModel(step.key, start.value, {INITIAL: kept}, killed, lives, certain)
         self._found.actors.append(actor)
         if start.value is not NOTHING:
-            self._found.runs[step.key] = Runs(False, self._most)  # who drops the handle at once need not have an actor
+            # Who drops the handle at once need not have an actor; one whose node is lost meanwhile is placed again.
+            self._found.runs[step.key] = Runs(False, None)
         return HandleOf(actor)
 
     def _call(self, step: Call) -> None:
