@@ -33,8 +33,8 @@ from asyncray.worker.objects import Objects
 from asyncray.worker.ownership import Ownership
 from asyncray.worker.pipeline import Pipeline
 from asyncray.worker.submission import Submitter
-from asyncray.worker.waiting import Countdown
 from asyncray.worker.task import PendingTask
+from asyncray.worker.waiting import Countdown
 
 SEEDS: Final = 200
 """A bug that none of so many seeds finds has escaped."""
