@@ -139,9 +139,10 @@ class Arrivals:
         if call.references is None:
             return True
         pins: dict[bytes, Pin] = {}
-        for _, object_id, state, value, *_ in call.references:
+        for entry in call.references:
+            object_id, state = entry[1], entry[2]
             if state != INLINE and object_id not in pins:
-                pin = self._runtime.store.pinned(store_key(object_id, value[3])) if state == STORED else None
+                pin = self._runtime.store.pinned(store_key(object_id, entry[3][3])) if state == STORED else None
                 if pin is None:
                     self._unpin(pins)
                     return False

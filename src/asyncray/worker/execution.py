@@ -157,9 +157,10 @@ class Executor:
             return self._runtime.restore(object_id, owner, call.execution)
 
         values: list[tuple[int | str, Any]] = []
-        for place, object_id, state, value, *_ in call.references or ():
+        for entry in call.references or ():
+            place, object_id, state = entry[0], entry[1], entry[2]
             if state == INLINE:
-                values.append((place, serialization.deserialize(value, restore=restore)))
+                values.append((place, serialization.deserialize(entry[3], restore=restore)))
             elif state == PENDING:
                 assert call.fetched is not None
                 values.append((place, call.fetched[object_id].result()))

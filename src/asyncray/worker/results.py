@@ -27,6 +27,8 @@ _NEVER_WORTH_STORING: Final = 4 * 1024
 
 def to_be_stored(sizes: Sequence[int], config: Config) -> set[int]:
     """Which of the values that a call returns do not travel in its one message: the largest, by their indices."""
+    if sum(sizes) <= config.frame_target and max(sizes, default=0) <= config.inline_limit:
+        return set()
     stored = {index for index, size in enumerate(sizes) if size > config.inline_limit}
     total = sum(size for index, size in enumerate(sizes) if index not in stored)
     if total <= config.frame_target:
