@@ -176,6 +176,49 @@ def test_a_lambda_and_a_local_class_travel() -> None:
     assert same(Local()).triple(2) == 6
 
 
+def test_values_that_contain_themselves_come_back_so() -> None:
+    array = numpy.arange(100_000)
+    around: dict[str, Any] = {"array": array, "list": [], "point": Point(1, None)}
+    around["list"].append(around)
+    around["point"].y = around["point"]
+    for copy in (same(around), deserialize(in_shared_memory(around))):
+        assert copy["list"][0] is copy
+        assert copy["point"].y is copy["point"]
+        assert copy["array"].sum() == array.sum()
+
+
+def test_functions_and_classes_that_refer_to_themselves_travel() -> None:
+    def factorial(n: int) -> int:
+        return n * factorial(n - 1) if n else 1
+
+    class Node:
+        def __init__(self, below: list[Node]) -> None:
+            self.below = below
+
+        def depth(self) -> int:
+            return 1 + max([node.depth() for node in self.below if isinstance(node, Node)], default=0)
+
+    assert same(factorial)(5) == 120
+    assert same(Node([Node([]), Node([Node([])])])).depth() == 3
+    assert same([lambda: [lambda: array.sum()]])[0]()[0]() == array.sum()
+
+
+array = numpy.ones(100_000)
+
+
+def test_dataclasses_of_every_kind_travel() -> None:
+    @dataclasses.dataclass(frozen=True, slots=True)
+    class Frozen:
+        data: Any
+        inner: Any = dataclasses.field(default_factory=list)
+
+    value = Frozen(array, [Frozen(1), Point(array, 2)])
+    copy = same(value)
+    assert (copy.inner[0].data, copy.inner[1].y) == (1, 2)
+    assert copy.data is copy.inner[1].x
+    assert not copy.data.flags.writeable
+
+
 def test_a_type_registered_with_copyreg_later_is_pickled_as_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
     assert type(same(Token())) is Token
     monkeypatch.setitem(copyreg.dispatch_table, Token, lambda token: "asyncray")  # a string names a global
@@ -314,6 +357,24 @@ def test_references_are_collected_and_restored_with_their_owner() -> None:
     value = deserialize(serialized.to_bytes(), restore=lambda object_id, owner: (object_id, owner))
     assert [object_id for object_id, _ in value["refs"]] == [reference.object_id for reference in references]
     assert all(owner == OWNER for _, owner in value["refs"])
+
+
+def test_references_are_found_at_any_depth() -> None:
+    closed_over, held, deep = (Reference(bytes([n]) * 20) for n in (1, 2, 3))
+    nested: Any = deep
+    for n in range(50):
+        nested = [(n, {"inner": nested})]
+    error = ValueError("with a reference", held)
+    value = {"function": lambda: closed_over, "point": Point(held, error), "nested": nested, "array": array}
+    serialized = serialize(value)
+    assert set(serialized.references) == {closed_over, held, deep}
+    copy = deserialize(serialized.to_bytes(), restore=lambda object_id, owner: object_id)
+    assert copy["function"]() == closed_over.object_id
+    assert copy["point"].x == copy["point"].y.args[1] == held.object_id
+    found = copy["nested"]
+    for _ in range(50):
+        found = found[0][1]["inner"]
+    assert found == deep.object_id
 
 
 def test_the_owner_of_many_references_is_pickled_once() -> None:
