@@ -18,7 +18,15 @@ _new: Final = numpy.ndarray
 
 
 def reducers() -> dict[type, Any]:
-    return {numpy.ndarray: _reduce}
+    item_types = {type(numpy.dtype(char)): _reduce_item_type for char in numpy.typecodes["All"] if char not in "OV"}
+    return {numpy.ndarray: _reduce, **item_types}
+
+
+def _reduce_item_type(items: Any) -> Any:
+    """By its name, where NumPy would add what all of its kind have in common: a third of the time for one array."""
+    if items.metadata is not None or items.subdtype is not None:
+        return items.__reduce__()
+    return numpy.dtype, (items.str,)
 
 
 def _reduce(array: Any) -> Any:

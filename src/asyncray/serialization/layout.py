@@ -103,6 +103,12 @@ class Serialized:
 
 def split(view: memoryview) -> tuple[memoryview, list[memoryview]]:
     """The pickle and the buffers of a value of the form `PARTS`. Raises ProtocolError for any other bytes."""
+    pickle, *buffers = [view[place] for place in locate(view)]
+    return pickle, buffers
+
+
+def locate(view: memoryview) -> list[slice]:
+    """Where the pickle and the buffers of a value of the form `PARTS` are. Raises ProtocolError for any other bytes."""
     try:
         tag, header_length = _PREFIX.unpack_from(view)
         position = _PREFIX.size + header_length
@@ -112,14 +118,14 @@ def split(view: memoryview) -> tuple[memoryview, list[memoryview]]:
             raise ValueError("no such header")
     except (struct.error, ValueError, TypeError, msgpack.UnpackException) as error:
         raise ProtocolError(f"a value of {len(view)} bytes is malformed: {error}") from error
-    parts = []
+    places = []
     for length in lengths:
-        parts.append(view[position : position + length])
-        position += length
-        end, position = position, _aligned(position)
+        end = position + length
+        places.append(slice(position, end))
+        position = _aligned(end)
     if end > len(view):
         raise ProtocolError(f"a value should have {end} bytes, but has {len(view)}")
-    return parts[0], parts[1:]
+    return places
 
 
 def _aligned(position: int) -> int:

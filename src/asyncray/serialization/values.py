@@ -70,13 +70,14 @@ def deserialize(data: Bytes, *, keepalive: object = None, restore: Restore | Non
             raise _unreadable(error) from error
     view = memoryview(data)
     if tag == layout.PARTS:
-        pickled, buffers = layout.split(view)
-        if buffers and keepalive is not None:
+        places = layout.locate(view)
+        if len(places) > 1 and keepalive is not None:
             from asyncray.serialization.memory import carry  # needs ctypes, which few processes do
 
-            pickled, buffers = layout.split(carry(view, keepalive))
+            view = carry(view, keepalive)
         elif not view.readonly:
-            buffers = [buffer.toreadonly() for buffer in buffers]
+            view = view.toreadonly()
+        pickled, *buffers = [view[place] for place in places]
         return _load(pickled, buffers, restore)
     if tag == layout.ERROR:
         return _load(view[1:], [], restore)
