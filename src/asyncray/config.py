@@ -55,6 +55,13 @@ class Config:
     """Changed resources reach the control plane within this time."""
     store_full_timeout: float = 30.0
     """How long a request for room in a full object store waits while nothing there moves."""
+    spill_threshold: float = 0.8
+    """Objects that nobody reads go to disk once this share of the object store is in use."""
+    spill_file_size: int = 64 * 1024 * 1024
+    """Spilled objects share files up to this size."""
+    spill_retry_delay: float = 1.0
+    """A directory in which spilling has failed is left alone for this time."""
+
     memory_threshold: float = 0.95
     """Share of the machine's memory above which a node ends workers, one at a time."""
     memory_check_interval: float = 0.25

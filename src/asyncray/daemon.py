@@ -38,6 +38,7 @@ from asyncray.platform import Platform
 from asyncray.rpc.network import GrpcNetwork
 from asyncray.rpc.service import Service
 from asyncray.session import SessionInfo
+from asyncray.store import spill_places
 from asyncray.store.arena_place import ArenaPlace
 from asyncray.worker import main as worker_main
 
@@ -63,6 +64,8 @@ class DaemonSettings:
     num_gpus: float | None = None
     memory: int | None = None
     object_store_memory: int | None = None
+    object_spilling_directory: list[str] = field(default_factory=list)
+    """Directories, or fsspec URLs, for objects that do not fit into memory; none: in the session directory."""
     memory_threshold: float | None = None
     """Share of the machine's memory above which workers are ended; 0: never; None: as the environment says."""
     arena_dir: str = field(default_factory=lambda: os.environ.get("ASYNCRAY_ARENA_DIR", ""))
@@ -94,12 +97,13 @@ def run_daemon(settings: DaemonSettings, on_ready: Callable[[SessionInfo], None]
     settings.token = settings.token or secrets.token_urlsafe(32)
     directory = session.create_session(settings.token)
     try:
+        spilled = spill_places.own_folders(settings.object_spilling_directory, str(directory))
         zygote = None
         if settings.role != "control":
-            zygote, specification = _fork_zygote(directory, settings)
+            zygote, specification = _fork_zygote([str(directory), *spill_places.local(spilled)], settings)
             if zygote is None:
                 _run_forked(specification)
-        daemon = _Daemon(settings, directory, zygote, on_ready)
+        daemon = _Daemon(settings, directory, spilled, zygote, on_ready)
         return daemon.run()
     finally:
         session.remove_session(str(directory))
@@ -118,7 +122,7 @@ def _run_forked(specification: dict[str, Any] | None) -> NoReturn:
         os._exit(code)
 
 
-def _fork_zygote(directory: Path, settings: DaemonSettings) -> tuple[socket.socket | None, dict[str, Any] | None]:
+def _fork_zygote(leftovers: list[str], settings: DaemonSettings) -> tuple[socket.socket | None, dict[str, Any] | None]:
     """In the daemon: the socket to the zygote. In a forked process: None, and the worker to be, if any."""
     _preload()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -130,7 +134,7 @@ def _fork_zygote(directory: Path, settings: DaemonSettings) -> tuple[socket.sock
     for descriptor in (settings.ready_fd, settings.lifeline_fd):
         if descriptor >= 0:
             os.close(descriptor)
-    return None, Zygote(theirs, [str(directory)]).serve()
+    return None, Zygote(theirs, leftovers).serve()
 
 
 def _preload() -> None:
@@ -146,11 +150,13 @@ class _Daemon:
         self,
         settings: DaemonSettings,
         directory: Path,
+        spilled: tuple[str, ...],
         zygote: socket.socket | None,
         on_ready: Callable[[SessionInfo], None] | None,
     ) -> None:
         self._settings = settings
         self._directory = directory
+        self._spilled = spilled
         self._zygote = zygote
         self._on_ready = on_ready
         self._services: list[Service] = []
@@ -246,6 +252,7 @@ class _Daemon:
                 host=settings.host,
                 port=settings.node_port,
                 worker_specification=specification,
+                spill_directories=self._spilled,
                 memory_threshold=_memory_threshold(settings.memory_threshold, os.environ),
                 notices=self._notices,
             ),
@@ -288,6 +295,7 @@ class _Daemon:
     def _restart_zygote(self) -> socket.socket:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command = [sys.executable, "-m", "asyncray.daemon", "--zygote", str(theirs.fileno()), str(self._directory)]
+        command += spill_places.local(self._spilled)
         subprocess.Popen(command, pass_fds=[theirs.fileno()], start_new_session=True)
         theirs.close()
         return ours
@@ -332,7 +340,7 @@ def main() -> int:
     if sys.argv[1] == "--zygote":
         control = socket.socket(fileno=int(sys.argv[2]))
         _preload()
-        _run_forked(Zygote(control, [sys.argv[3]]).serve())
+        _run_forked(Zygote(control, sys.argv[3:]).serve())
     settings = DaemonSettings(**json.loads(sys.stdin.read() if sys.argv[1] == "-" else sys.argv[1]))
     try:
         return run_daemon(settings)

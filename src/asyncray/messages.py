@@ -78,6 +78,7 @@ UNPIN: Final = 52  # key
 FREE: Final = 53  # [key, ...]: their owner needs them no more
 WARNING: Final = 55  # text
 NODE_DIED: Final = 56  # node_id: another node, and with it all processes there
+RELIEVE: Final = 28  # memory of the store is short, and pinned: give back what was read and is not in use
 CANCEL: Final = 57  # request_id of a CREATE or PIN that nobody waits for: if it is unanswered, it is now, with -1
 PROMOTE: Final = 58  # request_id, key: the copy there becomes the primary one
 PROMOTED: Final = 59  # request_id, whether there is one (the primary itself, too)
@@ -188,6 +189,7 @@ SHAPES: Final[dict[int, frozenset[tuple[type, ...]]]] = dict(
         _shapes(LOG, int, str, str, str),
         _shapes(WARNING, str),
         _shapes(NODE_DIED, bytes),
+        _shapes(RELIEVE),
         _shapes(CANCEL, int),
         _shapes(PROMOTE, int, bytes),
         _shapes(PROMOTED, int, bool),

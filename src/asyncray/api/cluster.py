@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from asyncray.api.connection import Connection, disconnect, require_runtime
@@ -17,6 +17,7 @@ def init(
     num_gpus: float | None = None,
     memory: int | None = None,
     object_store_memory: int | None = None,
+    object_spilling_directory: str | Sequence[str] = (),
     resources: Mapping[str, float] | None = None,
     labels: Mapping[str, str] | None = None,
     namespace: str = "",
@@ -28,17 +29,21 @@ def init(
 
     Without an address (and without `ASYNCRAY_ADDRESS`) it starts a cluster of its own, which ends with this
     process. `address` is the `host:port` of a cluster that has a node on this machine, or `auto` for the one
-    that runs here. `memory` and `object_store_memory` are bytes.
+    that runs here. `memory` and `object_store_memory` are bytes. Objects that do not fit into the store's memory go to
+    `object_spilling_directory`: paths or fsspec URLs, by default the session's folder.
     What workers print appears on this process's own output, unless `log_to_driver` is False.
 
     Raises ConnectionFailed, AuthenticationError, and ValueError for settings of a cluster that exists already.
     """
     address = address or os.environ.get("ASYNCRAY_ADDRESS") or None
+    if isinstance(object_spilling_directory, str):
+        object_spilling_directory = [object_spilling_directory]
     settings = {
         "num_cpus": num_cpus,
         "num_gpus": num_gpus,
         "memory": memory,
         "object_store_memory": object_store_memory,
+        "object_spilling_directory": list(object_spilling_directory),
         "resources": dict(resources or {}),
         "labels": dict(labels or {}),
     }

@@ -21,13 +21,14 @@ async def get(refs: ObjectRef | Sequence[ObjectRef], *, timeout: float | None = 
     there after `timeout` seconds. Neither that nor cancelling the caller cancels the work.
     """
     if type(refs) is ObjectRef:
-        if not refs._is_here():
+        while not refs._is_here():
             await _local(refs._runtime, [refs], timeout)
         return refs.result()
     many = check_refs(refs, "get")
     if not many:
         return []
-    await _local(many[0]._runtime, many, timeout)
+    while not all(ref._is_here() for ref in many):  # one may be let go while another comes
+        await _local(many[0]._runtime, many, timeout)
     return [ref.result() for ref in many]
 
 

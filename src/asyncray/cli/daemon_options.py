@@ -40,6 +40,13 @@ _NODE = (
         "  [default: ASYNCRAY_MEMORY_THRESHOLD, or 0.95]",
     ),
     click.option(
+        "--object-spilling-directory",
+        multiple=True,
+        metavar="PATH",
+        help="Where objects go that do not fit into memory: a folder or an fsspec URL; may be repeated."
+        "  [default: the session's folder]",
+    ),
+    click.option(
         "--arena-dir",
         type=click.Path(exists=True, file_okay=False),
         envvar="ASYNCRAY_ARENA_DIR",
@@ -116,6 +123,7 @@ def _settings(
     token_file: str | None,
     port: int | None,
     labels: tuple[dict[str, str], ...] = (),
+    object_spilling_directory: tuple[str, ...] = (),
     arena_dir: str | None = None,
     tls_cert: str | None,
     tls_key: str | None,
@@ -136,6 +144,7 @@ def _settings(
         port=port or 0,
         token=find_token(address, token_file) if address else _token_of_new_cluster(token_file),
         labels={key: value for given in labels for key, value in given.items()},
+        object_spilling_directory=list(object_spilling_directory),
         arena_dir=arena_dir or "",
         tls_cert=tls_cert or "",
         tls_key=tls_key or "",

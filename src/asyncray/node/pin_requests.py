@@ -10,6 +10,7 @@ from typing import Any, Final
 from asyncray import messages
 from asyncray.errors import AsyncrayError, ObjectLostError, ObjectStoreFullError, OutOfDiskError
 from asyncray.node.background import Background
+from asyncray.node.room import FREED
 from asyncray.node.sessions import Session
 from asyncray.store.table import NODE, ObjectTable
 
@@ -18,7 +19,6 @@ Fetch = Callable[[bytes, int, list[list[Any]], int], Awaitable[int]]
 sealed. Raises ObjectLostError, ObjectStoreFullError, OutOfDiskError."""
 
 NOT_HERE: Final = "is not in its node's store any more"
-FREED: Final = "was freed by its owner"
 
 
 @dataclass(slots=True, eq=False)

@@ -36,6 +36,8 @@ class NodeSettings:
     host: str = "127.0.0.1"
     port: int = 0
     worker_specification: dict[str, Any] = field(default_factory=dict)
+    spill_directories: tuple[str, ...] = ()
+    """Of this node alone, for objects that do not fit into memory; by default, one in its session directory."""
     memory_threshold: float = 0.0
     """Share of the machine's memory above which workers are ended; 0: never."""
     notices: list[str] = field(default_factory=list)
@@ -52,7 +54,8 @@ class NodeManager(Service):
         self.sessions.on_registered.append(lambda session: _give_notice(session, settings))
         self.resources = NodeResources(settings.resources)
         capacity = settings.resources.get("object_store_memory", 0) // UNITS
-        self.store = StoreManager(self.sessions, platform, capacity, config, identity.node_id)
+        spill = settings.spill_directories or (f"{identity.session_dir}/spilled",)
+        self.store = StoreManager(self.sessions, platform, capacity, config, identity.node_id, spill)
         self.pool = WorkerPool(self.sessions, launcher, platform, config, settings.worker_specification)
         self.pool.keep_ready(settings.resources.get("CPU", 0) // UNITS)
         self.leases = LeaseManager(identity.node_id, self.resources, self.sessions, self.pool, platform, config)

@@ -4,44 +4,63 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from asyncray import messages
 from asyncray.config import Config
-from asyncray.errors import AsyncrayError, ObjectLostError, ObjectStoreFullError
+from asyncray.errors import AsyncrayError
 from asyncray.ids import owner_of
 from asyncray.node.background import Background
-from asyncray.node.pin_requests import FREED, Fetch, PinRequests
+from asyncray.node.pin_requests import Fetch, PinRequests
+from asyncray.node.room import Room
 from asyncray.node.sessions import Session, Sessions
+from asyncray.node.spill_manager import SpillManager
 from asyncray.platform import Platform
 from asyncray.rpc.service import Manager
-from asyncray.store.admission import TO_WRITE, Admission, State, Ticket
+from asyncray.store.arena import SharedMemory
+from asyncray.store.external import ExternalStore, is_external
 from asyncray.store.reserve import WarmReserve
 from asyncray.store.source import Source
-from asyncray.store.table import NODE, ObjectTable, Reason, Refusal
+from asyncray.store.table import NODE, ObjectTable
 
-_REMEDY: Final = "free references, or start the node with a larger object_store_memory."
+_RELIEF_INTERVAL: Final = 0.1
+"""Seconds between two requests to all readers to give memory back."""
 
 
 class StoreManager(Manager):
     """Allocates blocks of the arena to writers, pins them for readers, frees them for owners."""
 
-    def __init__(self, sessions: Sessions, platform: Platform, capacity: int, config: Config, node_id: bytes) -> None:
+    def __init__(
+        self,
+        sessions: Sessions,
+        platform: Platform,
+        capacity: int,
+        config: Config,
+        node_id: bytes,
+        spill_directories: Sequence[str],
+    ) -> None:
+        """`spill_directories`: of this node alone; removed when it stops."""
         self._platform = platform
         self._capacity = capacity
-        self._config = config
         self._sessions = sessions
         self._clients: dict[Session, int] = {}
         self._numbers = itertools.count(NODE + 1)
         self._allocated = asyncio.Event()
+        self._relief: asyncio.TimerHandle | None = None
         self._background = Background()
-        self._pins = PinRequests(node_id, self._background, self._restore)
-        self._tickets: dict[Ticket, Callable[[Ticket], None]] = {}
-        """Who is told of the end of the wait for a block."""
-        self._creations: dict[tuple[Session, int], Ticket] = {}
-        """Tickets of CREATEs, by their request numbers."""
-        self._timer: asyncio.TimerHandle | None = None
+        self._room = Room(config, self._allocated.set, self._advance)
+        self._spill = SpillManager(
+            lambda path: ExternalStore() if is_external(path) else platform.disk,
+            spill_directories,
+            config,
+            self._background,
+            self._room.allocate,
+            self._advance,
+        )
+        self._pins = PinRequests(node_id, self._background, self._spill.restore)
+        self._spill.on_restored = self._settled
+        self._spill.on_unreadable = self._unreadable
         self.on_first_held: Callable[[bytes], None] = lambda owner: None
         """Called with the process id of each owner, once for as long as that lives."""
         self._owners: dict[bytes, None] = {}
@@ -66,13 +85,14 @@ class StoreManager(Manager):
         sessions.on_registered.append(lambda session: self.table.owner_returned(session.process_id))
 
     async def start(self) -> None:
-        self.arena = self._platform.arenas.create(self._capacity)
-        self.use(ObjectTable(self._capacity))
+        self.use(ObjectTable(self._capacity), self._platform.arenas.create(self._capacity))
         self._sessions.welcome_with(self.arena.path, self._capacity)
 
-    def use(self, table: ObjectTable) -> None:
+    def use(self, table: ObjectTable, arena: SharedMemory) -> None:
+        self.arena = arena
         self.table = self._pins.table = table
-        self._admission = Admission(table, self._config.store_full_timeout)
+        self._spill.use(table, arena)
+        self._room.use(table, self._spill.decisions)
         self._reserve = WarmReserve(table.allocator)
 
     async def run(self) -> None:
@@ -87,8 +107,10 @@ class StoreManager(Manager):
 
     async def stop(self) -> None:
         await self._background.stop()
-        if self._timer is not None:
-            self._timer.cancel()
+        await self._spill.stop()
+        self._room.stop()
+        if self._relief is not None:
+            self._relief.cancel()
         self.arena.close()
 
     # ------------------------------------------------- for the node's other managers
@@ -109,7 +131,7 @@ class StoreManager(Manager):
         and ObjectLostError when the object is freed meanwhile. A cancelled caller leaves nothing.
         """
         waiting = self._pins.priority(key)
-        return await self._allocate(key, size, messages.FOR_WAIT if waiting is None else waiting)
+        return await self._room.allocate(key, size, messages.FOR_WAIT if waiting is None else waiting)
 
     def seal_copy(self, key: bytes, *, backup: bool) -> None:
         """The copy can be read. It is a secondary one, evicted when memory is short. `backup`: its owner knows it."""
@@ -123,28 +145,49 @@ class StoreManager(Manager):
 
     def source(self, key: bytes) -> Source | None:
         """A copy to be read, which stays in place until the source is closed. None when there is none."""
-        pinned = self.table.pin(NODE, key)
-        if pinned is None:
+        table = self.table
+        extent = table.files.find(key)
+        checksum = extent.checksum if extent is not None else None
+        pinned = table.pin(NODE, key)
+        if pinned is not None:
+            offset, size = pinned
+
+            def unpin() -> None:
+                table.unpin(NODE, key)
+                self._advance()
+
+            return Source(size, offset, None, checksum, unpin)
+        if extent is None:
             return None
-        offset, size = pinned
+        table.files.open(extent.path)
 
-        def release() -> None:
-            self.table.unpin(NODE, key)
-            self._advance()
+        def close() -> None:
+            table.files.close(extent.path)
+            self._spill.remove_files()
 
-        return Source(size, offset, None, None, release)
+        return Source(extent.size, None, (extent.path, extent.offset), checksum, close)
 
     def holds(self, key: bytes) -> bool:
-        """Whether there is a copy, in the arena or on disk."""
-        return self.table.holds(key)
+        """Whether there is a copy from which other nodes can be served, in the arena or in a file of this machine."""
+        return self.table.holds(key) and not self._is_far(key)
+
+    def is_written(self, key: bytes) -> bool:
+        """Whether there will soon be one, of which `on_settled` will tell.
+
+        News of an object may come here before its SEAL; and what is in an external store is brought back first.
+        """
+        if self._is_far(key) and key not in self._spill.unreadable:
+            self._spill.restore(key, messages.FOR_GET)
+            return True
+        return self.table.is_unsealed(key) and not self.table.is_written_by(NODE, key)
+
+    def _is_far(self, key: bytes) -> bool:
+        extent = self.table.files.find(key)
+        return extent is not None and is_external(extent.path) and not self.table.in_arena(key)
 
     def is_primary(self, key: bytes) -> bool:
         """Whether the primary copy is here."""
         return self.table.is_primary(key)
-
-    def is_written(self, key: bytes) -> bool:
-        """Whether a process of this node is writing it: news of the object may come here before its SEAL."""
-        return self.table.is_unsealed(key) and not self.table.is_written_by(NODE, key)
 
     def free(self, keys: list[bytes]) -> None:
         """Nobody needs these objects any more, says their owner, or the node that has their primary copies."""
@@ -164,27 +207,8 @@ class StoreManager(Manager):
     # ------------------------------------------------------------------ messages
 
     def _on_create(self, session: Session, number: int, key: bytes, size: int) -> None:
-        client = self._client(session)
-        ticket = self._admission.request(client, key, size, TO_WRITE, self._now())
-        if ticket.state is State.WAITING:
-            self._creations[session, number] = ticket
-            self._wait_for(ticket, lambda ticket: self._created(session, number, ticket))
-        else:
-            self._answer_creation(session, number, ticket)
+        self._room.create(session, self._client(session), number, key, size)
         self._report_drops()
-
-    def _created(self, session: Session, number: int, ticket: Ticket) -> None:
-        del self._creations[session, number]
-        self._answer_creation(session, number, ticket)
-
-    def _answer_creation(self, session: Session, number: int, ticket: Ticket) -> None:
-        if ticket.state is State.GRANTED:
-            self._allocated.set()
-            session.send(messages.CREATED, number, ticket.offset, "", "")
-        elif ticket.refusal is None:
-            session.send(messages.CREATED, number, -1, "lost", FREED)
-        else:
-            session.send(messages.CREATED, number, -1, "full", self._why_refused(ticket.refusal))
 
     def _on_seal(self, session: Session, key: bytes) -> None:
         self.table.seal(self._client(session), key)
@@ -204,7 +228,7 @@ class StoreManager(Manager):
             session.send(messages.PINNED, number, *pinned, 0, "")
         else:
             self._pins.add(session, client, number, key, size, sources, priority)
-            self._hasten(key, priority)
+            self._room.hasten(key, priority)
 
     def _on_unpin(self, session: Session, key: bytes) -> None:
         self.table.unpin(self._client(session), key)
@@ -214,11 +238,7 @@ class StoreManager(Manager):
         self.free(keys)
 
     def _on_cancel(self, session: Session, number: int) -> None:
-        ticket = self._creations.pop((session, number), None)
-        if ticket is not None:
-            self._withdraw(ticket)
-            session.send(messages.CREATED, number, -1, "lost", "is not wanted any more")
-        else:
+        if not self._room.cancel(session, number):
             self._pins.cancel(session, number)
         self._advance()
 
@@ -227,69 +247,43 @@ class StoreManager(Manager):
 
     # ------------------------------------------------------------------ internals
 
-    async def _allocate(self, key: bytes, size: int, rank: int) -> int:
-        ended: asyncio.Future[Ticket] = asyncio.get_running_loop().create_future()
-        ticket = self._admission.request(NODE, key, size, rank, self._now())
-        try:
-            if ticket.state is State.WAITING:
-                self._wait_for(ticket, ended.set_result)
-                await ended
-        except asyncio.CancelledError:
-            if ticket.state is State.GRANTED:
-                self.table.abort(NODE, key)
-            self._withdraw(ticket)
-            self._advance()
-            raise
-        finally:
-            self._report_drops()
-        if ticket.state is State.GRANTED:
-            self._allocated.set()
-            return ticket.offset
-        if ticket.refusal is None:
-            raise ObjectLostError(FREED)
-        raise self._error_of(ticket.refusal)
-
-    def _wait_for(self, ticket: Ticket, ended: Callable[[Ticket], None]) -> None:
-        self._tickets[ticket] = ended
-        self._watch()
-
-    def _withdraw(self, ticket: Ticket) -> None:
-        self._admission.withdraw(ticket)
-        self._tickets.pop(ticket, None)
-
-    def _hasten(self, key: bytes, priority: int) -> None:
-        for ticket in self._tickets:
-            if ticket.key == key and ticket.client == NODE:
-                self._admission.hasten(ticket, priority)
-                break
-
-    def _restore(self, key: bytes, priority: int) -> None:
-        raise AssertionError("nothing is spilled")
-
     def _settled(self, key: bytes) -> None:
         self._pins.settled(key)
         for callback in self.on_settled:
             callback(key)
         self._advance()
 
+    def _unreadable(self, key: bytes, error: AsyncrayError) -> None:
+        self._pins.failed(key, error)
+        for callback in self.on_settled:
+            callback(key)
+
     def _forget(self, keys: list[bytes]) -> None:
-        freed = set(keys)
-        for ticket in [ticket for ticket in self._tickets if ticket.key in freed]:
-            self._admission.withdraw(ticket)
-            ticket.state = State.REFUSED
-            self._tickets.pop(ticket)(ticket)
+        self._room.freed(keys)
         self._pins.freed(keys)
         for callback in self.on_freed:
             callback(keys)
         self._advance()
 
     def _advance(self) -> None:
-        """Memory may have become available."""
-        if self._tickets:
-            for ticket in self._admission.advance(self._now(), reclaiming=False):
-                self._tickets.pop(ticket)(ticket)
-            self._watch()
+        """Memory is used otherwise than before: some of it may have become available, or must be made so."""
+        self._spill.consider(self._room.wanted)
+        if not self._room.is_idle:
+            self._room.advance(reclaiming=self._spill.reclaiming())
+            if self._room.is_stuck and self._relief is None:
+                self._ask_for_relief()
+        self._spill.remove_files()
         self._report_drops()
+
+    def _ask_for_relief(self) -> None:
+        """Readers keep what they have read, for they may read it again: now they should not."""
+        self._relief = None
+        if not self._room.is_stuck:
+            return
+        for session, client in self._clients.items():
+            if self.table.has_pins(client):
+                session.send(messages.RELIEVE)
+        self._relief = asyncio.get_running_loop().call_later(_RELIEF_INTERVAL, self._ask_for_relief)
 
     def _report_drops(self) -> None:
         if self.table.dropped:
@@ -297,39 +291,6 @@ class StoreManager(Manager):
             for key in dropped:
                 for callback in self.on_dropped:
                     callback(key)
-
-    def _watch(self) -> None:
-        """Sees to it that nobody waits for ever."""
-        deadline = self._admission.next_deadline()
-        if deadline is not None and self._timer is None:
-            self._timer = asyncio.get_running_loop().call_at(deadline, self._look_for_overdue)
-        elif deadline is None and self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _look_for_overdue(self) -> None:
-        self._timer = None
-        for ticket in self._admission.overdue(self._now()):
-            self._tickets.pop(ticket)(ticket)
-        self._advance()
-        self._watch()
-
-    def _error_of(self, refusal: Refusal) -> AsyncrayError:
-        return ObjectStoreFullError(self._why_refused(refusal))
-
-    def _why_refused(self, refusal: Refusal) -> str:
-        size, capacity, used = refusal.size, refusal.capacity, refusal.used
-        if refusal.reason is Reason.TOO_LARGE:
-            return f"an object of {size} bytes cannot fit the node's object store of {capacity} bytes: {_REMEDY}"
-        if refusal.reason is Reason.DUPLICATE:
-            return f"an object of {size} bytes is being written already by the same process"
-        pinned, readers = self.table.pinned_memory()
-        return (
-            f"no room for {size} bytes: of the object store's {capacity} bytes {used} are in use, {pinned} of them"
-            f" pinned by {readers} readers (arguments of running tasks, and values that programs hold), and nothing"
-            f" has moved for {self._config.store_full_timeout:g} s. Let go of values that were read, run fewer tasks at"
-            f" a time, {_REMEDY}"
-        )
 
     def _held(self, key: bytes) -> None:
         owner = owner_of(key)
@@ -341,10 +302,7 @@ class StoreManager(Manager):
         client = self._clients.pop(session, None)
         if client is None:
             return
-        for request, ticket in list(self._creations.items()):
-            if request[0] is session:
-                del self._creations[request]
-                self._withdraw(ticket)
+        self._room.session_lost(session)
         self._pins.session_lost(session)
         for key in self.table.client_lost(client):
             self._settled(key)
@@ -355,6 +313,3 @@ class StoreManager(Manager):
         if number is None:
             number = self._clients[session] = next(self._numbers)
         return number
-
-    def _now(self) -> float:
-        return asyncio.get_running_loop().time()

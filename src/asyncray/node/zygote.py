@@ -12,19 +12,19 @@ workers (PR_SET_PDEATHSIG, which works because the forking thread is the zygote'
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import gc
 import os
 import random
 import select
-import shutil
 import signal
 import socket
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgpack
+
+from asyncray.session import remove_session
 
 PACKET_LIMIT: Final = 1 << 20
 _PR_SET_PDEATHSIG: Final = 1
@@ -130,8 +130,6 @@ class Zygote:
             os.waitpid(pid, 0)
         for path in self.leftovers:
             if os.path.isdir(path):
-                shutil.rmtree(path, ignore_errors=True)
-                with contextlib.suppress(OSError):  # the folder of the user's sessions, when this was the last
-                    os.rmdir(os.path.dirname(path))
+                remove_session(path)
             elif os.path.exists(path):
                 os.unlink(path)

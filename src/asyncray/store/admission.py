@@ -41,6 +41,14 @@ class Ticket:
     offset: int = -1
     refusal: Refusal | None = None
 
+    @property
+    def waiting(self) -> bool:
+        return self.state is State.WAITING
+
+    @property
+    def granted(self) -> bool:
+        return self.state is State.GRANTED
+
 
 class Admission:
     """Usage: `request`, then `advance` whenever memory may have become available; both may grant.
@@ -106,6 +114,10 @@ class Admission:
         self._available = self._table.available
         return done
 
+    def moved(self, now: float) -> None:
+        """Memory is about to become available."""
+        self._moved = now
+
     def overdue(self, now: float) -> list[Ticket]:
         """Takes those out for which nothing has moved for as long as the timeout says."""
         late = [ticket for ticket in self if max(ticket.since, self._moved) + self._timeout <= now]
@@ -124,12 +136,15 @@ class Admission:
 
     @property
     def wanted(self) -> int:
-        """Bytes that should become available for the first in line to be served; 0 if nobody waits."""
+        """Bytes that should become available for the first in line to be served; 0 if nobody waits.
+
+        At least 1 if somebody does: there may be bytes enough, but not in one piece.
+        """
         first = next(iter(self), None)
-        return max(0, block_size(first.size) - self._table.available) if first is not None else 0
+        return max(1, block_size(first.size) - self._table.available) if first is not None else 0
 
     def _enqueue(self, ticket: Ticket, now: float) -> None:
-        if ticket.state is State.WAITING:
+        if ticket.waiting:
             if not len(self):
                 self._moved, self._available = now, self._table.available
             self._queues[ticket.rank][ticket] = None

@@ -223,6 +223,14 @@ class ObjectTable:
         sealed = self._sealed.get(key)
         return sealed is not None and sealed.primary
 
+    def in_arena(self, key: bytes) -> bool:
+        """Sealed, and not only in a file."""
+        block = self._sealed.get(key)
+        return block is not None and block.offset is not None
+
+    def has_pins(self, client: int) -> bool:
+        return client in self._pins
+
     def holds_for(self, owner: bytes) -> bool:
         """Whether sealed objects of that owner are here."""
         return owner in self._owned

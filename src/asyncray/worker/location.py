@@ -31,6 +31,7 @@ class Location:
         "origin",
         "owner",
         "pin",
+        "read_at",
         "priority",
         "rehomed",
         "size",
@@ -56,6 +57,8 @@ class Location:
         self.former: list[Place] = []
         """Nodes that had the primary copy, and may have it still: they were out of reach. Only the owner knows."""
         self.pin: Pin | None = None
+        self.read_at: float | None = None
+        """When the value was last read through this pin, in the loop's time."""
         self.error: bytes | None = None
         """Why this process cannot read it, as a value. Others may, and it is still to be freed."""
         self.priority = FOR_GET

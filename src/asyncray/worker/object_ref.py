@@ -161,7 +161,7 @@ class ObjectRef:
         raise RuntimeError("the outcome of an ObjectRef comes from the cluster")
 
     def __await__(self) -> Generator[Any, None, Any]:
-        if not self._is_here():
+        while not self._is_here():  # again, if the value was let go before this task had its turn
             self._asyncio_future_blocking = True
             yield self
         return self.result()

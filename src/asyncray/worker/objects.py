@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 from asyncray import messages, serialization
 from asyncray.errors import AsyncrayError, ObjectFreedError, OwnerDiedError, TaskCancelledError
 from asyncray.messages import ERROR, FOR_GET, FOR_WAIT, GONE, INLINE, STORED
+from asyncray.store.views import Retired
 from asyncray.worker import reading
 from asyncray.worker.location import Fetch, Location
 from asyncray.worker.peers import PeerLink
 from asyncray.worker.reference import Reference, Waiter
-from asyncray.worker.store_client import Pin
 from asyncray.worker.waiting import Countdown, Observer
 
 if TYPE_CHECKING:
@@ -26,11 +26,21 @@ _ASKED: Final = "asked"
 """`Reference.value` of a pending borrowed object whose owner has been asked."""
 
 
+_JUST_READ: Final = 0.05
+"""Seconds for which a value stays after it was read: another task may have been woken for it, too."""
+
+
+class NotHere(asyncio.InvalidStateError):
+    """A stored value has not been fetched, or has made room for others since."""
+
+
 class Objects:
     """The values behind this process's references."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
+        self._pinned: dict[Location, None] = {}
+        """Those that have been fetched."""
         runtime.peers.handlers |= {messages.GET: self._on_get, messages.VALUE: self._on_value}
 
     # ------------------------------------------------------------------- reading
@@ -68,10 +78,8 @@ class Objects:
             location = reference.value
             if type(location) is not Location:
                 state = GONE if location is None else ERROR  # the loop is failing it at this moment
-            elif location.pin is not None:
-                return self.load_pinned(location.pin, reference)
             elif location.error is None:
-                raise asyncio.InvalidStateError("the value is not here yet")
+                return self._load_stored(location, reference)
         if state == PENDING:
             raise asyncio.InvalidStateError("the value does not exist yet")
         error = self._exception(state, reference)
@@ -81,9 +89,24 @@ class Objects:
         finally:
             del error  # its traceback refers to this frame: a cycle would keep what the callers' frames refer to
 
-    def load_pinned(self, pin: Pin, source: Any) -> Any:
-        hold = pin.view.acquire()
-        return serialization.deserialize(hold.buffer, keepalive=hold, restore=self._runtime.restorer(source))
+    def let_go_of_read(self) -> None:
+        """The store needs room. What was read, and is not in use, comes again when somebody awaits it again."""
+        latest = self._runtime.loop.time() - _JUST_READ
+        for location in list(self._pinned):
+            read_at, pin = location.read_at, location.pin
+            if read_at is not None and read_at <= latest and pin is not None and not pin.view.in_use:
+                self._drop_pin(location)
+
+    def _load_stored(self, location: Location, reference: Reference) -> Any:
+        pin = location.pin
+        try:
+            if pin is None:
+                raise Retired
+            hold = pin.view.acquire()
+        except Retired:  # the loop may be letting go of it at this moment
+            raise NotHere("the value is not here, or not any more: await the reference") from None
+        location.read_at = self._runtime.loop.time()
+        return serialization.deserialize(hold.buffer, keepalive=hold, restore=self._runtime.restorer(reference))
 
     def load_exception(self, reference: Reference) -> BaseException | None:
         return self._exception(reference.state, reference)
@@ -301,7 +324,8 @@ class Objects:
                 location.error = serialization.dumps_error(error)
         else:
             if reference.value is location and reference.in_use and location.fetch is fetch:
-                location.pin = pin
+                location.pin, location.read_at = pin, None
+                self._pinned[location] = None
             else:
                 self._runtime.store.unhold(pin)
         if location.fetch is fetch:
@@ -330,6 +354,7 @@ class Objects:
     def _drop_pin(self, location: Location) -> None:
         pin, location.pin = location.pin, None
         if pin is not None:
+            del self._pinned[location]
             self._runtime.store.unhold(pin)
 
     def _on_get(self, link: PeerLink, object_id: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from asyncray.store.arena import SharedMemory
     from asyncray.worker.runtime import Runtime
 
+_log = logging.getLogger(__name__)
+
 _CREATION_ERRORS: Final[dict[str, type[AsyncrayError]]] = {"full": ObjectStoreFullError, "disk": OutOfDiskError}
 _PIN_ERRORS: Final[dict[int, type[AsyncrayError]]] = {
     messages.PIN_FULL: ObjectStoreFullError,
@@ -29,11 +32,13 @@ _PIN_ERRORS: Final[dict[int, type[AsyncrayError]]] = {
 class Pin:
     """An object of the node's store that this process reads. Held while references or views of it live."""
 
-    __slots__ = ("holders", "key", "view")
+    __slots__ = ("holders", "key", "offset", "size", "view")
 
-    def __init__(self, key: bytes, view: PinnedView) -> None:
+    def __init__(self, key: bytes, offset: int, view: memoryview) -> None:
         self.key = key
-        self.view = view
+        self.offset = offset
+        self.size = view.nbytes
+        self.view = PinnedView(view)
         self.holders = 0
         """Fetched references and running tasks that need the pin, apart from the views."""
 
@@ -72,6 +77,7 @@ class StoreClient:
         self._unused: dict[Pin, None] = {}
         for kind in (messages.CREATED, messages.PINNED, messages.PROMOTED):
             runtime.nodes.handlers[kind] = NodeLink.answered
+        runtime.nodes.handlers[messages.RELIEVE] = self._on_relieve
 
     @property
     def _node(self) -> NodeLink:
@@ -188,7 +194,7 @@ class StoreClient:
             elif key in self._pins:
                 self._node.send(messages.UNPIN, key)
             else:
-                pin = self._pins[key] = Pin(key, PinnedView(self._attached().view(offset, size)))
+                pin = self._pins[key] = Pin(key, offset, self._attached().view(offset, size))
                 self._unused[pin] = None
             if copy:
                 self._runtime.reader.tell_of_copy(object_of(key), request.owner)
@@ -215,13 +221,34 @@ class StoreClient:
         for pin in self._unused:
             if pin.holders or self._pins.get(pin.key) is not pin:
                 continue
-            if pin.view.in_use:
+            if not pin.view.retire():
                 kept[pin] = None
                 continue
             del self._pins[pin.key]
             if not self._node.lost:
                 self._node.send(messages.UNPIN, pin.key)
         self._unused = kept
+
+    def _on_relieve(self, link: NodeLink) -> None:
+        self._runtime.objects.let_go_of_read()
+        self.sweep()
+
+    def keep_views(self) -> None:
+        """Values that are here stay as they are, though the node will give their memory to others.
+
+        For a process that leaves the cluster and goes on. It copies them, in place.
+        """
+        for pin in self._pins.values():
+            if pin.holders or pin.view.in_use:
+                try:
+                    self._attached().keep(pin.offset, pin.size)
+                except OSError as error:
+                    _log.warning(
+                        "arrays of %d bytes, read from shared memory, may change when they are used after shutdown():"
+                        " there is no memory for a copy of them (%s); drop or copy such values before",
+                        pin.size,
+                        error,
+                    )
 
     def close(self) -> None:
         if self._arena is not None:

@@ -42,6 +42,7 @@ def test_every_option_reaches_the_daemon(tmp_path: Path) -> None:
     settings = settings_of(
         *("--head", "--host", "0.0.0.0", "--port", "7000", "--node-port", "7001"),
         *("--num-cpus", "2.5", "--num-gpus", "1", "--memory", "1GiB", "--object-store-memory", "512MB"),
+        *("--object-spilling-directory", "/disk", "--object-spilling-directory", "s3://bucket/spilled"),
         *("--arena-dir", str(tmp_path), "--memory-threshold", "0.9"),
         *("--resources", '{"disk": 2}', "--labels", "zone=a", "--labels", "rack=1,row=2"),
         *(f"--tls-cert={tmp_path}/cert", f"--tls-key={tmp_path}/key", f"--tls-ca={tmp_path}/ca"),
@@ -57,6 +58,7 @@ def test_every_option_reaches_the_daemon(tmp_path: Path) -> None:
         num_gpus=1,
         memory=1 << 30,
         object_store_memory=512_000_000,
+        object_spilling_directory=["/disk", "s3://bucket/spilled"],
         memory_threshold=0.9,
         arena_dir=str(tmp_path),
         resources={"disk": 2.0},

@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from asyncray.ids import owner_of, store_key
+from asyncray.ids import store_key
 from asyncray.store.allocator import PAGE, block_size
 from asyncray.store.table import ObjectTable, Reason, Refusal
 

@@ -188,19 +188,19 @@ def _clients(where: str, node: NodeManager, store: StoreManager) -> Iterator[str
 
 def _queue(where: str, store: StoreManager) -> Iterator[str]:
     """Whoever waits for room will be told."""
-    waiting = list(store._admission)
+    waiting = list(store._room.admission)
     for ticket in waiting:
         what = f"{where}: a block for object {object_name(ticket.key)}"
-        if ticket not in store._tickets:
+        if ticket not in store._room.tickets:
             yield f"{what} waits for room, and nobody will be told"
         if ticket.state is not State.WAITING:
             yield f"{what} waits for room, and is {ticket.state.name.lower()}"
-    if len(store._tickets) != len(waiting):
-        yield f"{where}: {len(waiting)} blocks wait for room, and {len(store._tickets)} are waited for"
-    for (session, number), ticket in store._creations.items():
-        if ticket not in store._tickets or store._clients.get(session) != ticket.client:
+    if len(store._room.tickets) != len(waiting):
+        yield f"{where}: {len(waiting)} blocks wait for room, and {len(store._room.tickets)} are waited for"
+    for (session, number), ticket in store._room.creations.items():
+        if ticket not in store._room.tickets or store._clients.get(session) != ticket.client:
             yield f"{where}: creation {number} of {session_name(session)} waits for a block that is not waited for"
-    if waiting and store._timer is None:
+    if waiting and store._room.timer is None:
         yield f"{where}: {len(waiting)} blocks wait for room without an end"
 
 
@@ -242,7 +242,7 @@ def leftovers(node: NodeManager, survivors: Survivors) -> Iterator[str]:
             yield f"{where}: object {object_name(key)} was not sealed by {_client_name(sessions, client)}"
     for key, waiting in store._pins._by_key.items():
         yield f"{where}: object {object_name(key)} is waited for by {len(waiting)} pins"
-    for ticket in store._admission:
+    for ticket in store._room.admission:
         yield f"{where}: a block for object {object_name(ticket.key)} waits for room"
     if not (table._sealed or table._unsealed or table._waiting) and table.used:
         yield f"{where}: {table.used} bytes of the arena are in use"

@@ -14,6 +14,7 @@ from asyncray.node.service import NodeManager, NodeSettings
 from asyncray.platform import Platform
 from asyncray.resources import to_units
 from asyncray.simulation.invariants import ClusterState
+from asyncray.simulation.memory import SimulatedArenas
 from asyncray.store.table import ObjectTable
 from asyncray.worker.runtime import Job, Membership, Runtime
 
@@ -37,7 +38,7 @@ class Node:
         )
         listener: Any = SimpleNamespace(host="127.0.0.1", port=1)
         self.manager.listener = listener
-        self.manager.store.use(ObjectTable(1 << 20))
+        self.manager.store.use(ObjectTable(1 << 20), SimulatedArenas().create(1 << 20))
         self.sessions = self.manager.sessions
 
     @property
