@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import itertools
 import mmap
+import subprocess
+import sys
 import weakref
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -17,6 +21,7 @@ from hypothesis import strategies as st
 
 from asyncray.serialization import deserialize, serialize
 from asyncray.store.arena import Arena
+from asyncray.store.mapping import Mapping
 
 MIB = 1 << 20
 LENGTH = 100_000
@@ -340,6 +345,45 @@ def test_tensors_in_memory_of_another_kind_are_copied(torch: Any) -> None:
     (copy,) = deserialize(block, keepalive=Token())
     copy[0] = 7
     assert deserialize(block)[0][0] == 0
+
+
+def test_a_tensor_that_cannot_be_mapped_is_copied(torch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOMEM, "too many mappings")
+
+    shared = Shared(torch.arange(MIB))
+    monkeypatch.setattr(Mapping, "private", refuse)
+    copy = shared.read()
+    copy[0] = 7
+    assert deserialize(shared.block)[0] == 0
+
+
+# ------------------------------------------------------- libraries as they come
+
+
+@pytest.mark.parametrize("library", ["numpy", "pyarrow", "torch"])
+def test_a_module_that_only_has_the_name_of_a_library_harms_nothing(library: str, tmp_path: Path) -> None:
+    (tmp_path / f"{library}.py").write_text("answer = 42")
+    program = (
+        f"import {library}\n"
+        "from asyncray.serialization import deserialize, serialize\n"
+        "print(deserialize(serialize([{1, 2}, bytearray(100_000)]).to_bytes())[0])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, cwd=tmp_path)
+    assert (done.stdout, done.stderr) == ("{1, 2}\n", "")
+
+
+def test_a_library_that_is_imported_later_is_met_then() -> None:
+    program = (
+        "import sys\n"
+        "from asyncray.serialization import registry, serialize\n"
+        "serialize({1})\n"
+        "assert 'numpy' not in sys.modules\n"
+        "import numpy\n"
+        "print(len(serialize(numpy.arange(100_000).astype('M8[s]'))._buffers), numpy.ndarray in registry.table)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)
+    assert (done.stdout, done.stderr) == ("1 True\n", "")
 
 
 def mapped_from(address: int) -> str | None:

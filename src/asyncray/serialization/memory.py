@@ -87,7 +87,10 @@ def of_own(data: Any) -> Any:
     private = getattr(getattr(view.obj, "mapping", None), "private", None)
     if private is None or view.nbytes < _MAPPED_FROM:
         return bytearray(view)
-    return private(address_of(view), view.nbytes, keepalive=view)
+    try:
+        return private(address_of(view), view.nbytes, keepalive=view)
+    except OSError:  # a process may have 65,530 mappings
+        return bytearray(view)
 
 
 def address_of(view: memoryview) -> int:
