@@ -48,5 +48,8 @@ class _Arena:
     def populate(self, offset: int, size: int) -> None:
         """Warm pages make a difference in time only, and time is not real here."""
 
+    def keep(self, offset: int, size: int) -> None:
+        """Nothing that has left its cluster is looked at here."""
+
     def close(self) -> None:
         """Others may use it, as the file of a real arena lives while one process has it mapped."""

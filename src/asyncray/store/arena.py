@@ -36,6 +36,8 @@ class SharedMemory(Protocol):
 
     def populate(self, offset: int, size: int) -> None: ...
 
+    def keep(self, offset: int, size: int) -> None: ...
+
     def close(self) -> None: ...
 
 
@@ -51,10 +53,11 @@ class Arena:
         self.capacity = capacity
         self.path = path
         self._descriptor: int | None = descriptor
-        memory = Mapping.of(descriptor, capacity)
-        memory.madvise(mmap.MADV_DONTDUMP)
-        self._memory: memoryview | None = memoryview(memory)
-        self._first_byte: ctypes.c_char | None = ctypes.c_char.from_buffer(memory)
+        mapping = Mapping.of(descriptor, capacity)
+        mapping.madvise(mmap.MADV_DONTDUMP)
+        self._mapping: Mapping | None = mapping
+        self._memory: memoryview | None = memoryview(mapping)
+        self._first_byte: ctypes.c_char | None = ctypes.c_char.from_buffer(mapping)
         self._mapped = bytearray(capacity // _GRANULE)
         """1 for each granule whose pages this process has mapped."""
 
@@ -130,9 +133,17 @@ class Arena:
         elif error:
             raise OSError(error, os.strerror(error))
 
+    def keep(self, offset: int, size: int) -> None:
+        """Views of the block, also those that exist, show from now on what it holds now, and no longer what others
+        write there. Raises OSError when there is no memory for that.
+        """
+        if self._mapping is None:
+            raise ValueError("the arena is closed")
+        self._mapping.keep(offset, size)
+
     def close(self) -> None:
         """Views that are still alive stay valid; the memory goes with the last of them."""
-        self._memory = self._first_byte = None
+        self._mapping = self._memory = self._first_byte = None
         self._close_descriptor()
 
     def _open(self) -> memoryview:

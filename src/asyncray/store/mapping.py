@@ -15,7 +15,18 @@ _mmap.restype = ctypes.c_void_p
 _munmap = _libc.munmap
 _munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
 
+_mremap = _libc.mremap
+_mremap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int, ctypes.c_void_p)
+_mremap.restype = ctypes.c_void_p
+_madvise = _libc.madvise
+_madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+
+_READ_WRITE: Final = mmap.PROT_READ | mmap.PROT_WRITE
 _FAILED: Final = ctypes.c_void_p(-1).value
+_MOVE_THERE: Final = 1 | 2
+"""MREMAP_MAYMOVE, MREMAP_FIXED."""
+_POPULATE_WRITE: Final = 23
+"""Linux 5.14 and later."""
 
 
 class Mapping(mmap.mmap):
@@ -23,6 +34,7 @@ class Mapping(mmap.mmap):
 
     _descriptor: int
     _address: int
+    _regions: weakref.WeakSet[_Region]
 
     @classmethod
     def of(cls, descriptor: int, size: int) -> Mapping:
@@ -31,6 +43,7 @@ class Mapping(mmap.mmap):
         mapping._descriptor = os.dup(descriptor)  # mmap has one too, but keeps it to itself
         weakref.finalize(mapping, os.close, mapping._descriptor).atexit = False
         mapping._address = ctypes.addressof(ctypes.c_char.from_buffer(mapping))
+        mapping._regions = weakref.WeakSet()
         return mapping
 
     def private(self, address: int, size: int, keepalive: object) -> Any:
@@ -42,21 +55,51 @@ class Mapping(mmap.mmap):
         offset = address - self._address
         lead = offset % mmap.PAGESIZE
         region = _Region(self._descriptor, offset - lead, lead + size)
+        self._regions.add(region)
         buffer = (ctypes.c_char * size).from_address(region.address + lead)
         buffer.keepalive = region, keepalive  # type: ignore[attr-defined]
         return buffer
+
+    def keep(self, offset: int, size: int) -> None:
+        """This process keeps what the bytes hold now, whatever others write there from now on.
+
+        Their pages are exchanged for copies at the same addresses; who reads them meanwhile does not notice. Copies at
+        about 5 GB/s and releases the interpreter lock. Raises OSError when there is no memory.
+        """
+        start = offset - offset % mmap.PAGESIZE
+        length = -(-(offset + size - start) // mmap.PAGESIZE) * mmap.PAGESIZE
+        copy = _checked(_mmap(None, length, _READ_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0))
+        ctypes.memmove(copy, self._address + start, length)
+        try:
+            _checked(_mremap(copy, length, length, _MOVE_THERE, self._address + start))
+        except OSError:
+            _munmap(copy, length)
+            raise
+        for region in list(self._regions):
+            if region.offset < offset + size and offset < region.offset + region.size:
+                region.keep()
+
+
+def _checked(address: int) -> int:
+    if address == _FAILED:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return address
 
 
 class _Region:
     """A private mapping. Not by `mmap.mmap`, which would take a file descriptor for each."""
 
     def __init__(self, descriptor: int, offset: int, size: int) -> None:
+        self.offset = offset
         self.size = size
-        address = _mmap(None, size, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE, descriptor, offset)
-        if address == _FAILED:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number))
-        self.address: int = address
+        self.address = _checked(_mmap(None, size, _READ_WRITE, mmap.MAP_PRIVATE, descriptor, offset))
+
+    def keep(self) -> None:
+        """From now on all pages are copies."""
+        if _madvise(self.address, self.size, _POPULATE_WRITE):
+            for page in range(self.address, self.address + self.size, mmap.PAGESIZE):
+                ctypes.memmove(page, page, 1)
 
     def __del__(self, unmap: Any = _munmap) -> None:
         if hasattr(self, "address"):  # else it was not mapped

@@ -113,6 +113,8 @@ class Runtime:
         self._stop_requested: asyncio.Future[None] = self.loop.create_future()
         self.stopping = False
         self.log_to_driver = True
+        self.keeps_views = role == "driver"
+        """Whether arrays that have been read are used after `stop`. At the end of a program they are not worth it."""
         self.peers = Peers(self)
         self.nodes = Nodes(self)
         self.control = ControlLink(self, membership.control_target)
@@ -197,6 +199,8 @@ class Runtime:
             current.set_runtime(None)
         if self._sweeper is not None:
             self._sweeper.cancel()
+        if self.keeps_views:
+            self.store.keep_views()
         self.submitter.return_idle_leases()
         self.submitter.postponed.close()
         self.control.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -81,8 +80,7 @@ def busy_driver() -> Runtime:
     lane.unresolved.add(next_call)
     stored = runtime.ownership.own(b"s" * 20)
     location = Location(NODE, "host:1", 8, b"o" * 16)
-    view: Any = SimpleNamespace(in_use=False)
-    pin = location.pin = runtime.store._pins[stored.id] = Pin(stored.id, view)
+    pin = location.pin = runtime.store._pins[stored.id] = Pin(stored.id, 0, memoryview(bytes(8)))
     pin.holders = 1
     stored.value, stored.state = location, STORED
     return runtime
