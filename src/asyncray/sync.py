@@ -7,6 +7,7 @@ background thread, since the caller has none; inside of tasks it is the worker's
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 from collections.abc import Coroutine, Sequence
 from types import TracebackType
@@ -27,6 +28,7 @@ from asyncray.messages import FOR_GET
 from asyncray.util import freeing
 from asyncray.worker import current
 from asyncray.worker.object_ref import ObjectRef
+from asyncray.worker.objects import NotHere
 from asyncray.worker.waiting import Countdown
 
 _T = TypeVar("_T")
@@ -93,12 +95,12 @@ def run(coroutine: Coroutine[Any, Any, _T]) -> _T:
 
 def get(refs: ObjectRef | Sequence[ObjectRef], *, timeout: float | None = None) -> Any:
     """The value of a reference, or the list of the values of several; see `asyncray.get`."""
-    if type(refs) is ObjectRef:
-        _await_local([refs], timeout)
-        return refs.result()
-    many = objects.check_refs(refs, "get")
-    _await_local(many, timeout)
-    return [ref.result() for ref in many]
+    many = [refs] if isinstance(refs, ObjectRef) else objects.check_refs(refs, "get")
+    while True:
+        _await_local(many, timeout)
+        with contextlib.suppress(NotHere):  # one was let go while another came
+            values = [ref.result() for ref in many]
+            return values[0] if isinstance(refs, ObjectRef) else values
 
 
 def put(value: Any) -> ObjectRef:

@@ -77,6 +77,7 @@ class StoreClient:
         self._unused: dict[Pin, None] = {}
         for kind in (messages.CREATED, messages.PINNED, messages.PROMOTED):
             runtime.nodes.handlers[kind] = NodeLink.answered
+        runtime.nodes.handlers[messages.RELIEVE] = self._on_relieve
 
     @property
     def _node(self) -> NodeLink:
@@ -220,13 +221,17 @@ class StoreClient:
         for pin in self._unused:
             if pin.holders or self._pins.get(pin.key) is not pin:
                 continue
-            if pin.view.in_use:
+            if not pin.view.retire():
                 kept[pin] = None
                 continue
             del self._pins[pin.key]
             if not self._node.lost:
                 self._node.send(messages.UNPIN, pin.key)
         self._unused = kept
+
+    def _on_relieve(self, link: NodeLink) -> None:
+        self._runtime.objects.let_go_of_read()
+        self.sweep()
 
     def keep_views(self) -> None:
         """Values that are here stay as they are, though the node will give their memory to others.
