@@ -71,6 +71,21 @@ class Config:
     memory_retry_delay_limit: float = 30.0
     """The longest that this delay gets."""
 
+    pull_memory_share: float = 0.5
+    """Objects on their way to a node take up to this share of its store, but for one that is larger."""
+    copies_served_at_once: int = 2
+    """So many nodes pull an object from one node at the same time; others wait, or are sent on to who has it."""
+    pull_redirections: int = 16
+    """A pull that was sent on so often waits where it is."""
+    exchange_idle_timeout: float = 60.0
+    """A stream between two nodes that has nothing to do is closed after this time."""
+    bulk_threads: int = 32
+    """Objects that a node sends at the same time, and receives at the same time, at the most."""
+    bulk_silence_timeout: float = 10.0
+    """A peer that neither sends nor takes anything for so long in the middle of an object is given up."""
+    bulk_idle_timeout: float = 30.0
+    """A connection for the bytes of objects is kept for so long for the next one."""
+
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)

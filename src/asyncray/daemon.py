@@ -40,6 +40,7 @@ from asyncray.rpc.service import Service
 from asyncray.session import SessionInfo
 from asyncray.store import spill_places
 from asyncray.store.arena_place import ArenaPlace
+from asyncray.store.tcp_bulk import TcpBulk
 from asyncray.worker import main as worker_main
 
 _log = logging.getLogger(__name__)
@@ -184,8 +185,10 @@ class _Daemon:
 
     async def _start_services(self) -> None:
         settings = self._settings
-        network = GrpcNetwork(settings.token, DEFAULT, session.tls_config(settings.tls_files()))
-        platform = Platform(network, arenas=ArenaPlace(str(self._directory), self._warn, settings.arena_dir))
+        tls = session.tls_config(settings.tls_files())
+        network = GrpcNetwork(settings.token, DEFAULT, tls)
+        bulk = TcpBulk(settings.token, DEFAULT, tls)
+        platform = Platform(network, bulk=bulk, arenas=ArenaPlace(str(self._directory), self._warn, settings.arena_dir))
         async with asyncio.TaskGroup() as group:
             control_target = address = settings.address
             if settings.role != "node":

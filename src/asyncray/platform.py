@@ -17,6 +17,7 @@ from typing import Any, NoReturn, Protocol, TypeVar
 from asyncray.host_memory import HostMemory, LocalMemory
 from asyncray.rpc.network import Network
 from asyncray.store.arena import Arena, SharedMemory
+from asyncray.store.bulk import Bulk
 from asyncray.store.disk import Disk, LocalDisk
 
 _T = TypeVar("_T")
@@ -145,6 +146,8 @@ class Platform:
     arenas: Arenas = Arena
     disk: Disk = field(default_factory=LocalDisk)
     """The files of the machine."""
+    bulk: Bulk | None = None
+    """Of a node manager: how its store gets objects from others."""
     memory: HostMemory = field(default_factory=LocalMemory)
     """What the machine has of it, and who uses it."""
     entropy: Callable[[int], bytes] = os.urandom

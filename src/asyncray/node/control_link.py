@@ -70,6 +70,8 @@ class ControlLink(Manager):
         self._node_address = node_address
         self.registered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when the control plane knows the node."""
+        self.on_node_died: list[Callable[[bytes], None]] = []
+        """Called with the id of another node."""
         self._channel: Channel | None = None
         self._stream: FrameStream | None = None
         self._reported: dict[str, int] = {}
@@ -166,6 +168,8 @@ class ControlLink(Manager):
             if not alive:
                 self._leases.view.pop(node_id, None)
                 self._sessions.broadcast(messages.NODE_DIED, node_id)
+                for callback in self.on_node_died:
+                    callback(node_id)
             elif node_id != self._identity.node_id:
                 # Most nodes are alike: one dictionary for all that have the same is a third of the view's memory.
                 total = self._totals.setdefault(tuple(total.items()), total)

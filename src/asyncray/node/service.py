@@ -10,12 +10,14 @@ from asyncray import messages
 from asyncray.config import Config
 from asyncray.node.actor_host import ActorHost
 from asyncray.node.control_link import ControlLink, NodeIdentity
+from asyncray.node.exchange import Exchange
 from asyncray.node.handlers import NodeHandlers
 from asyncray.node.lease_manager import LeaseManager
 from asyncray.node.lease_queue import NodeResources
 from asyncray.node.memory_monitor import MemoryMonitor
 from asyncray.node.sessions import Session, Sessions
 from asyncray.node.store_manager import StoreManager
+from asyncray.node.transfer_manager import TransferManager
 from asyncray.node.worker_pool import WorkerPool
 from asyncray.platform import Platform, WorkerLauncher
 from asyncray.resources import UNITS
@@ -73,7 +75,13 @@ class NodeManager(Service):
             self.store,
             lambda: self.address,
         )
-        managers: list[Manager] = [self.store, self.sessions, self.pool, self.leases, self.actors, self.control]
+        self.exchange = Exchange(identity.node_id, lambda: self.address, platform, config)
+        self.control.on_node_died.append(self.exchange.node_died)
+        self.transfers = TransferManager(
+            identity.node_id, settings.host, capacity, self.store, self.exchange, platform, config
+        )
+        managers: list[Manager] = [self.store, self.exchange, self.transfers]
+        managers += [self.sessions, self.pool, self.leases, self.actors, self.control]
         if settings.memory_threshold:
             watched = (self.sessions, self.pool, self.leases, self.actors)
             threshold = settings.memory_threshold

@@ -22,6 +22,11 @@ class Token:
         self.header = (_HEADER, _SCHEME + token)
         """To be sent with every call."""
 
+    def proof(self, purpose: str) -> bytes:
+        """32 bytes that only who knows the token can make, for a protocol that has no headers. They are shown instead
+        of the token, and are good for that `purpose` only. Compare them with `hmac.compare_digest`."""
+        return hmac.digest(self._expected, purpose.encode(), "sha256")
+
     def accepts(self, headers: dict[str, str]) -> bool:
         """Whether a call came with the token. Takes the same time wherever the two differ."""
         return hmac.compare_digest(headers.get(_HEADER, "").encode(), self._expected)

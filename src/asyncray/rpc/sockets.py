@@ -43,8 +43,12 @@ def prepare(transport: asyncio.BaseTransport) -> None:
     The kernel answers for a process whose loop is blocked: only a dead machine or network ends the connection.
     """
     sock = transport.get_extra_info("socket")
-    if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
-        return
+    if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+        prepare_socket(sock)
+
+
+def prepare_socket(sock: socket.socket) -> None:
+    """`prepare`, for a TCP socket without a transport."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in _KEEPALIVE:

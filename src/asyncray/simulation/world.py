@@ -18,7 +18,7 @@ from asyncray.simulation.forbidden import forbidden
 from asyncray.simulation.host_memory import SimulatedHostMemory
 from asyncray.simulation.loop import VirtualLoop
 from asyncray.simulation.memory import SimulatedArenas
-from asyncray.simulation.network import Conditions, SimulatedNetwork
+from asyncray.simulation.network import Conditions, SimulatedBulk, SimulatedNetwork
 from asyncray.simulation.process import Process
 from asyncray.simulation.randomness import Entropy, seeded, virtual_clocks
 from asyncray.simulation.threads import GreenThreads, Stack
@@ -107,8 +107,10 @@ class World:
     def platform(self, process: Process) -> Platform:
         """How the process reaches the world."""
         assert process.threads is not None
+        network = self.network.endpoint(process, _TOKEN)
         return Platform(
-            network=self.network.endpoint(process, _TOKEN),
+            network=network,
+            bulk=SimulatedBulk(self.network, network, _TOKEN, self.disk(process.host)),
             threads=process.threads,
             arenas=self._arenas.setdefault(process.host, SimulatedArenas()),
             disk=self.disk(process.host),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from asyncray.simulation.network.network import SimulatedNetwork
 
+_FIRST_BULK_PORT: Final = 30_000
 _FIRST_RETRANSMISSION: Final = 1.0
 """Seconds until a kernel repeats what nobody has answered. It doubles each time."""
 
@@ -74,17 +75,28 @@ class SimulatedEndpoint:
                 self._bind(unix_path, f"unix:{unix_path}", listener)
                 listener.unix_path = unix_path
             if host is not None:
-                if host not in (self.process.host, *LOOPBACK, *WILDCARDS):
-                    raise ConnectionFailed(
-                        f"cannot listen on {format_address(host, port)}: Cannot assign requested address"
-                    )
-                port = port or self._network.free_port(self.process.host)
-                self._bind(port, format_address(host, port), listener)
-                listener.host, listener.port = host, port
+                self._bind_tcp(host, port, listener)
         except BaseException:
             listener.stop_accepting()
             raise
         return listener
+
+    async def connect_tcp(self, target: str) -> Connection:
+        """A bare connection to `host:port`. Raises ConnectionFailed."""
+        address = parse_target(target)
+        timeout = self._network.config.connect_timeout
+        if isinstance(address, str):
+            raise ConnectionFailed(f"{target} is no host and port")
+        try:
+            async with asyncio.timeout(timeout):
+                return await self._dial_tcp(target, *address)
+        except TimeoutError as error:
+            raise ConnectionFailed(f"{target} did not answer within {timeout:g} s") from error
+
+    def listen_tcp(self, host: str, listener: SimulatedListener) -> None:
+        """Has a listener take bare connections on a free port. Raises ConnectionFailed."""
+        self._bind_tcp(host, self._network.free_port(self.process.host, _FIRST_BULK_PORT), listener)
+        self._listeners[listener] = None
 
     def stop_listening(self, listener: SimulatedListener) -> None:
         """Its addresses are free again."""
@@ -94,6 +106,13 @@ class SimulatedEndpoint:
                 self._network.listeners.pop((self.process.host, name), None)
 
     # ----
+
+    def _bind_tcp(self, host: str, port: int, listener: SimulatedListener) -> None:
+        if host not in (self.process.host, *LOOPBACK, *WILDCARDS):
+            raise ConnectionFailed(f"cannot listen on {format_address(host, port)}: Cannot assign requested address")
+        port = port or self._network.free_port(self.process.host)
+        self._bind(port, format_address(host, port), listener)
+        listener.host, listener.port = host, port
 
     def _bind(self, name: str | int, address: str, listener: SimulatedListener) -> None:
         place = (self.process.host, name)

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Final
 
 from asyncray.config import DEFAULT, Config
-from asyncray.rpc.network import Network
 from asyncray.simulation.network.conditions import Conditions
 from asyncray.simulation.network.connection import Connection
 from asyncray.simulation.network.endpoint import SimulatedEndpoint
@@ -53,10 +52,10 @@ class SimulatedNetwork:
         self._partitions: dict[tuple[str, str], None] = {}
         self._pairs: dict[Connection, None] = {}
         """The dialling ends of connections of which an end is open."""
-        self._listener_ports: Counter[str] = Counter()
+        self._listener_ports: Counter[tuple[str, int]] = Counter()
         self._client_ports: Counter[str] = Counter()
 
-    def endpoint(self, process: Process, token: str) -> Network:
+    def endpoint(self, process: Process, token: str) -> SimulatedEndpoint:
         """What the process has as its network. Raises AuthenticationError for what is no token."""
         self._machines[process.host] = None
         return SimulatedEndpoint(self, process, token)
@@ -146,10 +145,11 @@ class SimulatedNetwork:
         """How long one packet is under way."""
         return self.conditions.latency(source_host, target_host).sample(self._random)
 
-    def free_port(self, host: str) -> int:
+    def free_port(self, host: str, first: int = _FIRST_LISTENER_PORT) -> int:
+        """One from `first` on, which tells a reader of the story what listens there."""
         while True:
-            port = _FIRST_LISTENER_PORT + self._listener_ports[host]
-            self._listener_ports[host] += 1
+            port = first + self._listener_ports[host, first]
+            self._listener_ports[host, first] += 1
             if (host, port) not in self.listeners:
                 return port
 

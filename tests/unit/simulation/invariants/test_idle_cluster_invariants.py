@@ -19,6 +19,7 @@ from asyncray.resources import to_units
 from asyncray.rpc.network import GrpcNetwork
 from asyncray.rpc.service import Service
 from asyncray.simulation.invariants import ClusterState, consistency, quiescence
+from asyncray.store.tcp_bulk import TcpBulk
 from asyncray.worker.runtime import Job, Membership, Runtime
 
 from ....conftest import Surroundings
@@ -51,7 +52,7 @@ class NoWorkers:
 class Cluster:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._platform = Platform(GrpcNetwork("secret"))
+        self._platform = Platform(GrpcNetwork("secret"), bulk=TcpBulk("secret"))
         self._control_target = f"unix:{directory}/control"
         self.control = ControlPlane(self._platform.network, CONFIG, unix_path=f"{directory}/control")
         self.nodes: list[NodeManager] = []
