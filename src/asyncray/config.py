@@ -31,6 +31,8 @@ class Config:
     """How often a process tries to read a stored object whose owner says that it is there."""
     read_retry_delay: float = 0.1
     """How long it waits before the second attempt; before each further one twice as long."""
+    locality_threshold: int = 1024 * 1024
+    """A task goes to another node than its caller's for at least so many bytes of arguments more."""
     lease_idle_timeout: float = 0.2
     """How long a lease without work is kept."""
     lease_requests_in_flight: int = 16
@@ -70,7 +72,6 @@ class Config:
     """A task whose worker was ended for memory runs again after this time, and twice that the next time, and so on."""
     memory_retry_delay_limit: float = 30.0
     """The longest that this delay gets."""
-
     pull_memory_share: float = 0.5
     """Objects on their way to a node take up to this share of its store, but for one that is larger."""
     copies_served_at_once: int = 2

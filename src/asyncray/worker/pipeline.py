@@ -13,6 +13,7 @@ from typing import Protocol
 from asyncray.config import Config
 from asyncray.messages import Address
 from asyncray.resources import Resources
+from asyncray.worker.location import Place
 from asyncray.worker.task import PendingTask, Template
 
 _LEAST_SERVICE_TIME = 50e-6
@@ -91,8 +92,10 @@ class Lease:
 class Pipeline:
     """Tasks of one shape, and the leases for them."""
 
-    def __init__(self, demand: Resources, port: Port, config: Config) -> None:
+    def __init__(self, demand: Resources, port: Port, config: Config, place: Place | None = None) -> None:
         self.demand = demand
+        self.place = place
+        """The node that is asked for leases, unless it is this process's; it may name another."""
         self.queue: deque[PendingTask] = deque()
         self.leases: dict[bytes, Lease] = {}
         self.requested = 0

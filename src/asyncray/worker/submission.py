@@ -11,9 +11,11 @@ from asyncray.errors import AsyncrayError, NodeDiedError, OutOfMemoryError, Sche
 from asyncray.ids import return_id, store_key
 from asyncray.memory_shortage import MemoryShortage
 from asyncray.messages import ERROR, INLINE, OK, STORED, Address
+from asyncray.worker.arguments import Entry
 from asyncray.worker.dependencies import Dependencies
 from asyncray.worker.lease_use import LeaseUse, use_for
-from asyncray.worker.location import Location
+from asyncray.worker.locality import preferred_node
+from asyncray.worker.location import Location, Place
 from asyncray.worker.node_link import NodeLink
 from asyncray.worker.objects import PENDING
 from asyncray.worker.peers import PeerLink
@@ -36,7 +38,8 @@ class Submitter:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._pipelines: dict[tuple[tuple[str, int], ...], Pipeline] = {}
+        self._pipelines: dict[tuple[Any, ...], Pipeline] = {}
+        """By what their tasks have in common: see `_key`."""
         self._dirty: dict[Pipeline, None] = {}
         self._requests: dict[int, tuple[Pipeline, NodeLink, tuple[str, bool]]] = {}
         """Each with the task that it names: see `Lease.use`."""
@@ -97,11 +100,28 @@ class Submitter:
 
     def _enqueue(self, task: PendingTask) -> None:
         template = task.template
-        pipeline = self._pipelines.get(template.key)
+        place = None if task.references is None else self._place(task, task.references)
+        key = template.key if place is None else self._key(task)
+        pipeline = self._pipelines.get(key)
         if pipeline is None:
-            pipeline = self._pipelines[template.key] = Pipeline(template.demand, self, self._runtime.config)
+            pipeline = self._pipelines[key] = Pipeline(template.demand, self, self._runtime.config, place)
         pipeline.add(task)
         self._touch(pipeline)
+
+    def _key(self, task: PendingTask) -> tuple[Any, ...]:
+        """The demand of the task, and to which node it goes if that is not this process's."""
+        return task.template.key if task.node_id is None else (*task.template.key, task.node_id)
+
+    def _place(self, task: PendingTask, entries: list[Entry]) -> Place | None:
+        """Another node, whose lease the task should have, for its arguments are there."""
+        own = self._runtime.nodes.own
+        place = None
+        if own is not None:
+            place = preferred_node(entries, own.node_id, self._runtime.config.locality_threshold)
+        if place is not None and self._runtime.whereabouts.is_dead(place[0]):
+            place = None
+        task.node_id = None if place is None else place[0]
+        return place
 
     def _touch(self, pipeline: Pipeline) -> None:
         """Has `assign` called once, after everything else of this turn."""
@@ -148,7 +168,7 @@ class Submitter:
         if self.postponed.drop(task):
             self.let_go(task)
             return
-        pipeline = None if task.template.is_method else self._pipelines.get(task.template.key)
+        pipeline = None if task.template.is_method else self._pipelines.get(self._key(task))
         if pipeline is not None:
             self._drop_from_queue(task, pipeline)
         else:
@@ -190,6 +210,9 @@ class Submitter:
         if node.lost:
             self._runtime.loop.call_soon(self._refuse, pipeline, count)
             return
+        place = pipeline.place
+        if place is not None:
+            node = self._runtime.nodes.other(place[1], place[0])
         for _ in range(count):
             self._request(pipeline, node, spilled=False)
 
@@ -383,6 +406,8 @@ class Submitter:
         for number, (pipeline, asked, _) in list(self._requests.items()):
             if asked is node:
                 del self._requests[number]
+                if pipeline.place is not None and pipeline.place[1] == node.target:
+                    pipeline.place = None
                 pipeline.refused()
                 self._touch(pipeline)
         for lease in list(self._leases.values()):

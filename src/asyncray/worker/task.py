@@ -66,7 +66,7 @@ class Lane(Protocol):
 class PendingTask:
     """A submitted task without a result yet. A million may be queued: it holds only what differs."""
 
-    __slots__ = ("alone", "arguments", "held", "id", "lane", "references", "retries", "returns", "template")
+    __slots__ = ("alone", "arguments", "held", "id", "lane", "node_id", "references", "retries", "returns", "template")
 
     def __init__(
         self, task_id: bytes, template: Template, arguments: bytes, returns: Reference | list[Reference]
@@ -79,6 +79,8 @@ class PendingTask:
         """Top-level references: see worker/arguments.py."""
         self.held: list[Reference] | None = None
         """References that live at least until the result is there."""
+        self.node_id: bytes | None = None
+        """Another node than this process's, where its arguments are."""
         self.retries = template.max_retries
         self.alone = self.retries == 0
         """Not sent ahead behind other tasks: if the worker dies, it must be known which task ran."""

@@ -33,6 +33,10 @@ class Whereabouts:
         self._dead: dict[bytes, None] = {}
         runtime.peers.handlers |= {messages.COPY: self._on_copy, messages.UNREADABLE: self._on_unreadable}
 
+    def is_dead(self, node_id: bytes) -> bool:
+        """Whether this process has heard of the node's death."""
+        return node_id in self._dead
+
     def stored(self, reference: Reference, location: Location) -> None:
         """An object of this process is in a store."""
         for node_id, _ in (location.primary(), *location.copies):

@@ -44,7 +44,8 @@ def inconsistencies(runtime: Runtime) -> Iterator[str]:
     yield from _leases(where, runtime)
     for key, pipeline in runtime.submitter._pipelines.items():
         what = f"{where}: the pipeline for {in_words(pipeline.demand)}"
-        if key != tuple(sorted(pipeline.demand.items())):
+        demand = tuple(sorted(pipeline.demand.items()))
+        if key[: len(demand)] != demand or len(key) > len(demand) + 1:  # beyond it: the node to which its tasks go
             yield f"{what} is listed under another demand"
         yield from _pipeline(what, runtime, pipeline)
     yield from _requests(where, runtime)
