@@ -21,6 +21,7 @@ help:
 	@echo 'make demo      a tour of asyncray on this machine'
 	@echo 'make test      the tests, on all cores; ARGS="-k arena" picks some, ARGS="-n 0" runs them one by one'
 	@echo 'make chaos     workers are killed at random under load; CHAOS_SECONDS=30'
+	@echo 'make soak      objects of all sizes on two nodes with small stores, while workers die; SOAK_SECONDS=600'
 	@echo 'make seeds     random programs on simulated clusters, and planted bugs; SEEDS=1000'
 	@echo 'make lint      formatting, lint, types, generated code'
 	@echo 'make format    rewrites the sources as the linter wants them'
@@ -40,6 +41,10 @@ test: venv
 .PHONY: chaos
 chaos: venv
 	@$(BIN)/python -m pytest tests/chaos -s $(ARGS)
+
+.PHONY: soak
+soak: venv
+	@$(BIN)/python -m pytest tests/soak -s $(ARGS)
 
 # All four run, whichever fails.
 # The normal tests run fifty of these, and the quickest of the planted bugs that the simulator must catch.

@@ -16,28 +16,16 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-import trustme
 
 import asyncray
 from asyncray.errors import ActorDiedError, AsyncrayError, AuthenticationError, WorkerCrashedError
 from asyncray.testing import Cluster, Node
 
 from ..conftest import SETTLE, Surroundings
+from .certificates import cluster_certificates
 from .daemons import has_ended
 from .gates import busy_until, running
 from .polling import eventually
-
-
-@pytest.fixture
-def certificates(tmp_path: Path) -> dict[str, str]:
-    """Settings of a cluster with TLS."""
-    files = {f"tls_{kind}": str(tmp_path / f"{kind}.pem") for kind in ("cert", "key", "ca")}
-    authority = trustme.CA()
-    certificate = authority.issue_cert("127.0.0.1")
-    certificate.private_key_pem.write_to_path(files["tls_key"])
-    certificate.cert_chain_pems[0].write_to_path(files["tls_cert"])
-    authority.cert_pem.write_to_path(files["tls_ca"])
-    return files
 
 
 @asyncray.remote(num_cpus=0)
@@ -134,8 +122,8 @@ async def test_its_token_is_no_argument_of_a_process() -> None:
             assert token not in " ".join(process.cmdline())
 
 
-async def test_with_certificates_all_is_by_tls(certificates: dict[str, str]) -> None:
-    async with Cluster(**certificates) as cluster:
+async def test_with_certificates_all_is_by_tls(tmp_path: Path) -> None:
+    async with Cluster(**cluster_certificates(tmp_path)) as cluster:
         await cluster.add_node()
         second = await cluster.add_node(resources={"second": 1})
         async with asyncray.init(address=cluster.address):

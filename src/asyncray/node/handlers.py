@@ -42,4 +42,5 @@ class NodeHandlers(NodeBase):
             store_used=statistics.used,
             store_objects=statistics.objects,
             pins=statistics.pins,
+            store_largest_free=node.store.table.allocator.largest_free,
         )

@@ -201,6 +201,7 @@ class NodeStatus(betterproto.Message):
     store_used: int = betterproto.uint64_field(7)
     store_objects: int = betterproto.uint64_field(8)
     pins: int = betterproto.uint64_field(9)
+    store_largest_free: int = betterproto.uint64_field(10)
 
 
 class ControlStub(betterproto.ServiceStub):
