@@ -77,6 +77,8 @@ PINNED: Final = 51  # request_id, offset, size or PIN_..., number of this copy i
 UNPIN: Final = 52  # key
 FREE: Final = 53  # [key, ...]: their owner needs them no more
 WARNING: Final = 55  # text
+REPORT: Final = 88  # request_id, rows at the most: what does the process hold?
+REFERENCES: Final = 89  # request_id, rows (see worker/memory_rows.py), how many were left out
 NODE_DIED: Final = 56  # node_id: another node, and with it all processes there
 RELIEVE: Final = 28  # memory of the store is short, and pinned: give back what was read and is not in use
 CANCEL: Final = 57  # request_id of a CREATE or PIN that nobody waits for: if it is unanswered, it is now, with -1
@@ -188,6 +190,8 @@ SHAPES: Final[dict[int, frozenset[tuple[type, ...]]]] = dict(
         _shapes(FREE, list),
         _shapes(LOG, int, str, str, str),
         _shapes(WARNING, str),
+        _shapes(REPORT, int, int),
+        _shapes(REFERENCES, int, list, int),
         _shapes(NODE_DIED, bytes),
         _shapes(RELIEVE),
         _shapes(CANCEL, int),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 from asyncray.cli.local_cluster import find_token, sessions_at
 from asyncray.errors import AsyncrayError
 from asyncray.proto import ControlStub, Empty, NodeInfo, NodeStatus, NodeStub
-from asyncray.rpc.network import GrpcNetwork
+from asyncray.rpc.network import Channel, GrpcNetwork
 from asyncray.rpc.tls import TlsConfig
 from asyncray.session import running_sessions, tls_config
 
@@ -34,14 +36,8 @@ async def gather_status(address: str, token_file: str | None, tls: TlsConfig | N
 
     Raises ConnectionFailed, AuthenticationError, AsyncrayError.
     """
-    local = sessions_at(address)
-    known = next((tls_config(info.tls) for info in local), None)
-    network = GrpcNetwork(find_token(address, token_file), tls=tls or known)
-    # On its own machine the control plane has a Unix socket, which needs no TLS.
-    target = next((info.control_target for info in local if info.role != "node"), address)
-    channel = await network.connect(target, timeout=CALL_TIMEOUT)
+    network, channel, control = await open_control(address, token_file, tls)
     try:
-        control = channel.stub(ControlStub)
         try:
             async with asyncio.timeout(CALL_TIMEOUT):
                 nodes = (await control.list_nodes(Empty())).nodes
@@ -83,18 +79,40 @@ async def gather_status(address: str, token_file: str | None, tls: TlsConfig | N
     )
 
 
+async def open_control(
+    address: str, token_file: str | None, tls: TlsConfig | None
+) -> tuple[GrpcNetwork, Channel, ControlStub]:
+    """The control plane at `address`, on a channel which the caller closes.
+
+    Raises ConnectionFailed, AuthenticationError.
+    """
+    local = sessions_at(address)
+    known = next((tls_config(info.tls) for info in local), None)
+    network = GrpcNetwork(find_token(address, token_file), tls=tls or known)
+    # On its own machine the control plane has a Unix socket, which needs no TLS.
+    target = next((info.control_target for info in local if info.role != "node"), address)
+    channel = await network.connect(target, timeout=CALL_TIMEOUT)
+    return network, channel, channel.stub(ControlStub)
+
+
+@asynccontextmanager
+async def reach_node(network: GrpcNetwork, node: NodeInfo) -> AsyncIterator[NodeStub]:
+    """A node's service, while the context lasts. Raises ConnectionFailed, AuthenticationError."""
+    local = {info.directory: info.node_target for info in running_sessions()}
+    channel = await network.connect(local.get(node.session_dir, node.address), timeout=CALL_TIMEOUT)
+    try:
+        yield channel.stub(NodeStub)
+    finally:
+        channel.close()
+
+
 async def _ask_node(network: GrpcNetwork, node: NodeInfo) -> NodeStatus | str:
     """What the node itself knows; else why there is no answer."""
     if not node.alive:
         return ""
-    local = {info.directory: info.node_target for info in running_sessions()}
     try:
-        channel = await network.connect(local.get(node.session_dir, node.address), timeout=CALL_TIMEOUT)
-        try:
-            async with asyncio.timeout(CALL_TIMEOUT):
-                return await channel.stub(NodeStub).status(Empty())
-        finally:
-            channel.close()
+        async with asyncio.timeout(CALL_TIMEOUT), reach_node(network, node) as stub:
+            return await stub.status(Empty())
     except TimeoutError:
         return f"it did not answer within {CALL_TIMEOUT:g} s"
     except AsyncrayError as error:

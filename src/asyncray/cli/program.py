@@ -10,6 +10,7 @@ import click
 
 import asyncray
 from asyncray.cli.demo import demo
+from asyncray.cli.memory import memory
 from asyncray.cli.microbenchmark import microbenchmark
 from asyncray.cli.node import control, node
 from asyncray.cli.simulate import simulate
@@ -76,9 +77,10 @@ def program() -> None:
     asyncray start --head                     on the first machine
     asyncray start --address HOST:PORT        on each other
     asyncray status                           who is there, and what is free
+    asyncray memory                           who holds which objects
     asyncray stop                             ends what runs on this machine
     """
 
 
-for _command in (start, stop, status, node, control, microbenchmark, simulate, demo):
+for _command in (start, stop, status, memory, node, control, microbenchmark, simulate, demo):
     program.add_command(_command)

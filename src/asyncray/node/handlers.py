@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from asyncray.proto import Empty, NodeBase, NodeInfo, NodeStatus
+from asyncray.node.memory_report import ROWS_BY_DEFAULT
+from asyncray.proto import Empty, MemoryRequest, NodeBase, NodeInfo, NodeMemory, NodeStatus
 from asyncray.resources import to_amounts
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ class NodeHandlers(NodeBase):
     def __init__(self, settings: NodeSettings, node: NodeManager) -> None:
         self._settings = settings
         self._node = node
+
+    async def memory(self, request: MemoryRequest) -> NodeMemory:
+        return await self._node.memory.report(request.rows or ROWS_BY_DEFAULT, request.patience)
 
     async def status(self, empty: Empty) -> NodeStatus:
         node, identity = self._node, self._settings.identity

@@ -15,6 +15,7 @@ from asyncray.node.handlers import NodeHandlers
 from asyncray.node.lease_manager import LeaseManager
 from asyncray.node.lease_queue import NodeResources
 from asyncray.node.memory_monitor import MemoryMonitor
+from asyncray.node.memory_report import MemoryReporter
 from asyncray.node.sessions import Session, Sessions
 from asyncray.node.store_manager import StoreManager
 from asyncray.node.transfer_manager import TransferManager
@@ -82,6 +83,7 @@ class NodeManager(Service):
         )
         managers: list[Manager] = [self.store, self.exchange, self.transfers]
         managers += [self.sessions, self.pool, self.leases, self.actors, self.control]
+        self.memory = MemoryReporter(settings.identity, self.sessions, self.pool, self.leases, self.actors, self.store)
         if settings.memory_threshold:
             watched = (self.sessions, self.pool, self.leases, self.actors)
             threshold = settings.memory_threshold

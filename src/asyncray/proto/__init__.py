@@ -204,6 +204,39 @@ class NodeStatus(betterproto.Message):
     store_largest_free: int = betterproto.uint64_field(10)
 
 
+@dataclass(eq=False, repr=False)
+class MemoryRequest(betterproto.Message):
+    rows: int = betterproto.uint32_field(1)
+    patience: float = betterproto.double_field(2)
+
+
+@dataclass(eq=False, repr=False)
+class ProcessMemory(betterproto.Message):
+    process_id: bytes = betterproto.bytes_field(1)
+    pid: int = betterproto.uint32_field(2)
+    role: str = betterproto.string_field(3)
+    name: str = betterproto.string_field(4)
+    answered: bool = betterproto.bool_field(5)
+    references: bytes = betterproto.bytes_field(6)
+    left_out: int = betterproto.uint64_field(7)
+
+
+@dataclass(eq=False, repr=False)
+class NodeMemory(betterproto.Message):
+    node_id: bytes = betterproto.bytes_field(1)
+    hostname: str = betterproto.string_field(2)
+    capacity: int = betterproto.uint64_field(3)
+    used: int = betterproto.uint64_field(4)
+    pinned: int = betterproto.uint64_field(5)
+    spilled: int = betterproto.uint64_field(6)
+    objects: int = betterproto.uint64_field(7)
+    spilled_objects: int = betterproto.uint64_field(8)
+    fragmentation: float = betterproto.double_field(9)
+    stored: bytes = betterproto.bytes_field(10)
+    left_out: int = betterproto.uint64_field(11)
+    processes: List["ProcessMemory"] = betterproto.message_field(12)
+
+
 class ControlStub(betterproto.ServiceStub):
     async def kv_put(
         self,
@@ -427,6 +460,23 @@ class NodeStub(betterproto.ServiceStub):
             "/asyncray.Node/Status",
             empty,
             NodeStatus,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def memory(
+        self,
+        memory_request: "MemoryRequest",
+        *,
+        timeout: Optional[float] = None,
+        deadline: Optional["Deadline"] = None,
+        metadata: Optional["MetadataLike"] = None
+    ) -> "NodeMemory":
+        return await self._unary_unary(
+            "/asyncray.Node/Memory",
+            memory_request,
+            NodeMemory,
             timeout=timeout,
             deadline=deadline,
             metadata=metadata,
@@ -689,6 +739,9 @@ class NodeBase(ServiceBase):
     async def status(self, empty: "Empty") -> "NodeStatus":
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
+    async def memory(self, memory_request: "MemoryRequest") -> "NodeMemory":
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
     async def session(
         self, frame_iterator: AsyncIterator[Frame]
     ) -> AsyncIterator[Frame]:
@@ -700,6 +753,13 @@ class NodeBase(ServiceBase):
     ) -> None:
         request = await stream.recv_message()
         response = await self.status(request)
+        await stream.send_message(response)
+
+    async def __rpc_memory(
+        self, stream: "grpclib.server.Stream[MemoryRequest, NodeMemory]"
+    ) -> None:
+        request = await stream.recv_message()
+        response = await self.memory(request)
         await stream.send_message(response)
 
     async def __rpc_session(
@@ -719,6 +779,12 @@ class NodeBase(ServiceBase):
                 grpclib.const.Cardinality.UNARY_UNARY,
                 Empty,
                 NodeStatus,
+            ),
+            "/asyncray.Node/Memory": grpclib.const.Handler(
+                self.__rpc_memory,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                MemoryRequest,
+                NodeMemory,
             ),
             "/asyncray.Node/Session": grpclib.const.Handler(
                 self.__rpc_session,

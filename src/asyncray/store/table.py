@@ -14,7 +14,7 @@ frees it. A *secondary* copy came from another node, and may be evicted whenever
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -162,6 +162,10 @@ class ObjectTable:
             evictions=self._evictions,
             restores=self._restores,
         )
+
+    def copies(self) -> Iterator[Sealed]:
+        """All that can be read."""
+        return iter(self._sealed.values())
 
     def pinned_memory(self) -> tuple[int, int]:
         """Bytes of the blocks that clients, the node apart, have pinned; and how many these clients are."""

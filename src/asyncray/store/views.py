@@ -34,6 +34,11 @@ class PinnedView:
         self._lock = threading.Lock()
         self._retired = False
 
+    @property
+    def size(self) -> int:
+        """Bytes of the block."""
+        return self._block.nbytes
+
     def acquire(self) -> Hold:
         """The hold that all readers share, so that its death says that all of them are gone. Raises Retired."""
         with self._lock:

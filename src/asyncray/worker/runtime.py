@@ -25,11 +25,13 @@ from asyncray.rpc.sockets import format_address
 from asyncray.session import process_socket
 from asyncray.worker import current
 from asyncray.worker.actor_client import ActorClient
+from asyncray.worker.call_sites import RECORD_CALL_SITES, RecordingOwnership
 from asyncray.worker.context import TaskContext
 from asyncray.worker.control_link import ControlLink
 from asyncray.worker.effects import Effect, Forgotten, Free, Gone, OwnerDied, Released, ReplyReady, Send
 from asyncray.worker.freeing import Freeing
 from asyncray.worker.functions import FunctionTable
+from asyncray.worker.memory_rows import MemoryRows
 from asyncray.worker.node_link import NodeLink, Nodes
 from asyncray.worker.object_ref import ObjectRef
 from asyncray.worker.objects import Objects
@@ -97,7 +99,9 @@ class Runtime:
         self._job = job
         self.address: Address = [process_id, membership.node_id, process_socket(membership.socket_dir, process_id), ""]
         self.root = TaskContext(platform.entropy(16), job.job_id if job else b"", "driver" if job else "worker")
-        self.ownership = Ownership(process_id)
+        self.ownership = (
+            RecordingOwnership(process_id) if platform.environment.get(RECORD_CALL_SITES) else Ownership(process_id)
+        )
         self.ownership_lock = threading.Lock()
         self.dropped: deque[Reference] = deque()
         """What `ObjectRef.__del__` leaves here, in any thread; the loop drains it."""
@@ -128,6 +132,7 @@ class Runtime:
         self.outgoing = Outgoing(self)
         self.puts = Puts(self)
         self.actors = ActorClient(self)
+        self.memory_rows = MemoryRows(self)
         self.executor: Executor | None = None
         """What runs calls of others; workers have one."""
         self.peers.handlers |= {

@@ -207,6 +207,10 @@ class StoreClient:
         if answer.exception() is None and answer.result()[0] >= 0:
             self.abort(key)
 
+    def pins(self) -> list[Pin]:
+        """What this process has pinned now."""
+        return list(self._pins.values())
+
     def unhold(self, pin: Pin) -> None:
         pin.holders -= 1
         if pin.holders == 0:
