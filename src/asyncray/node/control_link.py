@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from sys import intern
 from typing import Any, Final
 
 from asyncray import messages
@@ -173,13 +174,13 @@ class ControlLink(Manager):
             elif node_id != self._identity.node_id:
                 # Most nodes are alike: one dictionary for all that have the same is a third of the view's memory.
                 total = self._totals.setdefault(tuple(total.items()), total)
-                self._leases.view[node_id] = NodeView(node_id, address, total, available, labels or _NO_LABELS)
+                self._leases.view[node_id] = NodeView(node_id, intern(address), total, available, labels or _NO_LABELS)
         self._leases.respill()
 
     def _on_news(self, node_id: bytes, available: Resources) -> None:
         known = self._leases.view.get(node_id)
         if known is not None:
-            self._leases.view[node_id] = replace(known, available=available)
+            self._leases.view[node_id] = NodeView(node_id, known.address, known.total, available, known.labels)
 
     def _first_held(self, owner: bytes) -> None:
         """How its own processes end the node sees itself; of others only the control plane can tell."""

@@ -135,6 +135,8 @@ class LeaseQueue:
         self._job_served: dict[bytes, int] = {}
         """When a job was last granted a lease: a higher number for later."""
         self._served: dict[Claimant, int] = {}
+        self._claimants: dict[bytes, dict[Claimant, None]] = {}
+        """Those of `_served`, by their processes."""
         self._serves = 0
         self._blocked: dict[bytes, int] = {}
         """Processes whose task waits for an object; a higher number for one that blocked later."""
@@ -169,7 +171,7 @@ class LeaseQueue:
         for key in [key for key in self._by_key if key[0] == process_id]:
             self.cancel(key)
         self._blocked.pop(process_id, None)
-        for claimant in [claimant for claimant in self._served if claimant[0] == process_id]:
+        for claimant in self._claimants.pop(process_id, ()):
             del self._served[claimant]
 
     def job_ended(self, job_id: bytes) -> None:
@@ -195,6 +197,7 @@ class LeaseQueue:
             self.active[request.job_id] += 1
             self._serves += 1
             self._job_served[request.job_id] = self._served[request.claimant] = self._serves
+            self._claimants.setdefault(request.claimant[0], {})[request.claimant] = None
             granted.append((request, allocation))
             shapes &= self._waiting.keys()
         return granted

@@ -24,6 +24,8 @@ Handler = Callable[..., None]
 class Session:
     """One process, as this node knows it. Lives as long as its stream."""
 
+    __slots__ = ("__weakref__", "_sessions", "address", "job_id", "pid", "process_id", "role", "stream")
+
     def __init__(self, sessions: Sessions, stream: FrameStream) -> None:
         self._sessions = sessions
         self.stream = stream

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect
 from collections import deque
-from dataclasses import replace
 from typing import Final
 
 from asyncray.node.scheduling import PACK_BELOW, NodeView, hybrid, utilisation_with
@@ -92,6 +91,8 @@ class Spillback:
         if not all(node_id in view for node_id in chosen):  # as many have left as have joined
             self._index()
             chosen = self._ids[self._first : self._first + _SAMPLE]
+        if not self._sent_to:
+            return [view[node_id] for node_id in chosen]
         return [self._less_sent(view[node_id]) for node_id in chosen]
 
     def _index(self) -> None:
@@ -104,7 +105,7 @@ class Spillback:
             return node
         available = dict(node.available)
         take(available, sent)
-        return replace(node, available=available)
+        return NodeView(node.node_id, node.address, node.total, available, node.labels)
 
     def _expire(self, now: float) -> None:
         while self._sent and self._sent[0][0] <= now:

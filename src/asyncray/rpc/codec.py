@@ -15,6 +15,7 @@ ARRAY_HEADER_LIMIT: Final = 5
 """A body is at most this much longer than its messages."""
 
 Pack = Callable[[Message], bytes]
+Unpack = Callable[["bytes | memoryview"], list[Any]]
 
 
 def packer() -> Pack:

@@ -1,4 +1,4 @@
-"""Saves what betterproto imports only to learn its own version. Imported before betterproto can be.
+"""Saves what betterproto imports only to learn its own version, and time. Imported before betterproto can be.
 
 Measured, an idle cluster with its driver: 92.0 MB with `importlib.metadata` and what that needs (email, zipfile, csv,
 lzma, ...) in the driver and in the daemon, 88.0 MB without; and 15 ms less in each start.
@@ -7,8 +7,9 @@ lzma, ...) in the driver and in the daemon, 88.0 MB without; and 15 ms less in e
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
 VERSION: Final = "2.0.0b7"
 """To which `pyproject.toml` pins it."""
@@ -21,3 +22,24 @@ def _give_version() -> None:
 
 
 _give_version()
+
+
+def quicken() -> None:
+    """Makes access to the fields of messages quick, once betterproto is loaded. Doing it again does nothing.
+
+    betterproto looks for the field among its `oneof` groups first, in Python, each time that anything of a message is
+    looked up, be it a method: 1.3 us. What has a value is no unset `oneof` field, and needs no such look: 0.2 us. A
+    call looks up some hundred times.
+    """
+    from betterproto import PLACEHOLDER, Message
+
+    if Message.__getattribute__.__module__ == __name__:
+        return
+    look_up = object.__getattribute__
+    thorough: Callable[[Any, str], Any] = Message.__getattribute__
+
+    def quick(message: Any, name: str) -> Any:
+        value = look_up(message, name)
+        return thorough(message, name) if value is PLACEHOLDER else value
+
+    Message.__getattribute__ = quick  # type: ignore[method-assign]

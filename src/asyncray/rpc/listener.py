@@ -24,6 +24,7 @@ from asyncray.rpc.frame_link import ServerFrameLink
 from asyncray.rpc.grpc_stream import CONTENT_TYPE, RESPONSE_HEADERS
 from asyncray.rpc.http2_connection import Http2Connection, Http2Handler
 from asyncray.rpc.http2_stream import Headers
+from asyncray.rpc.lean_betterproto import quicken
 from asyncray.rpc.sockets import format_address
 from asyncray.rpc.status import headers_of
 from asyncray.rpc.stream import Accept, FrameStream
@@ -47,6 +48,8 @@ class GrpcListener:
         self.config = config
         self.streams = streams
         self.methods: dict[str, Method] = {}
+        if services:
+            quicken()
         for service in services:
             self.methods.update(cast(Any, service).__mapping__())
         self.accepting = True

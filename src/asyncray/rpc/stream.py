@@ -82,16 +82,26 @@ class FrameStream:
         "_packed_size",
         "_receiving",
         "_transport",
+        "_unpack",
         "receiver",
     )
 
-    def __init__(self, transport: FrameTransport, receiver: Receiver | None, config: Config = DEFAULT) -> None:
+    def __init__(
+        self,
+        transport: FrameTransport,
+        receiver: Receiver | None,
+        config: Config = DEFAULT,
+        pack: codec.Pack | None = None,
+        unpack: codec.Unpack = codec.unpack,
+    ) -> None:
+        """`pack`: the encoder, if others of this thread use it, too; by default its own. `unpack`: the decoder."""
         if receiver is not None:  # else `accept` finds one
             self.receiver = receiver
         """May be exchanged at any time."""
         self._transport = transport
         self._loop = asyncio.get_running_loop()
-        self._pack = codec.packer()
+        self._pack = pack or codec.packer()
+        self._unpack = unpack
         self._packed: list[bytes] = []
         self._packed_size = 0
         self._frame_target = config.frame_target
@@ -183,7 +193,7 @@ class FrameStream:
             return
         self._receiving = True  # what the receiver sends needs no callback of its own: it leaves at the end
         try:
-            for message in codec.unpack(body):
+            for message in self._unpack(body):
                 try:
                     known = tuple(map(type, message)) in SHAPES[message[0]]
                 except (TypeError, LookupError):

@@ -19,6 +19,7 @@ from asyncray.errors import ConnectionFailed, ProtocolError
 from asyncray.rpc.grpc_stream import GrpcStream, prefix
 from asyncray.rpc.http2_connection import Http2Connection
 from asyncray.rpc.http2_stream import Headers
+from asyncray.rpc.lean_betterproto import quicken
 from asyncray.rpc.status import error_of_headers, error_of_reset
 
 
@@ -100,6 +101,7 @@ class StubChannel:
     """What a betterproto stub takes for grpclib's `Channel`."""
 
     def __init__(self, start: Callable[[UnaryCall, str, float | None], Any], new_call: Callable[[], UnaryCall]) -> None:
+        quicken()
         self._start = start
         self._new_call = new_call
 

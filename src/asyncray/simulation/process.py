@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar
-from typing import TYPE_CHECKING, Any, TypeVar, cast
-from weakref import WeakSet
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from weakref import ref
 
 if TYPE_CHECKING:
     from asyncray.simulation.loop import VirtualLoop
     from asyncray.simulation.threads import GreenThreads
 
 _T = TypeVar("_T")
+
+_FEW_TASKS: Final = 8
 
 
 class Process:
@@ -25,16 +26,17 @@ class Process:
     """
 
     __slots__ = (
+        "_deferred",
         "_dying",
+        "_look_at_tasks_at",
+        "_tasks",
         "context",
-        "deferred",
         "frozen",
         "host",
         "name",
         "pid",
         "remains",
         "runs",
-        "tasks",
         "threads",
     )
 
@@ -47,9 +49,12 @@ class Process:
         self.runs = True
         """Alive and not frozen."""
         self.frozen = False
-        self.deferred: deque[asyncio.Handle] = deque()
-        """Callbacks that were due while it was frozen."""
-        self.tasks: WeakSet[asyncio.Task[Any]] = WeakSet()
+        self._deferred: list[asyncio.Handle] | None = None
+        """Callbacks that were due while it was frozen, once there were any."""
+        self._tasks: list[ref[asyncio.Task[Any]]] = []
+        """Those that were made in its context, without some that have ended. A `WeakSet` takes 1 KB when it is empty,
+        and 1 us for each task."""
+        self._look_at_tasks_at = _FEW_TASKS
         self.remains: list[asyncio.Task[Any]] = []
         """The tasks of a dead process: to let go of them would run their `finally`."""
         self.threads: GreenThreads | None = None
@@ -69,9 +74,19 @@ class Process:
     def adopt(self, task: asyncio.Task[Any]) -> None:
         """A task that was made in its context, perhaps by the callback in which it has just ended itself."""
         if self.alive:
-            self.tasks.add(task)
+            tasks = self._tasks
+            tasks.append(ref(task))
+            if len(tasks) > self._look_at_tasks_at:
+                self._tasks = [one for one in tasks if (known := one()) is not None and not known.done()]
+                self._look_at_tasks_at = 2 * len(self._tasks) + _FEW_TASKS
         else:
             self.remains.append(task)
+
+    def defer(self, callback: asyncio.Handle) -> None:
+        """Something was due while it is frozen."""
+        if self._deferred is None:
+            self._deferred = []
+        self._deferred.append(callback)
 
     def call(self, function: Callable[..., _T], *args: Any) -> _T:
         """Calls a function as this process would. Not from within the process itself."""
@@ -100,8 +115,10 @@ class Process:
         if not self.alive:
             return
         self.runs = self.frozen = False
-        self.remains = list(self.tasks)  # before anything is let go that may hold the last reference of one
-        self.deferred.clear()
+        # Before anything is let go that may hold the last reference of one.
+        self.remains = [task for one in self._tasks if (task := one()) is not None and not task.done()]
+        self._tasks = []
+        self._deferred = None
         dying, self._dying = self._dying, []
         for callback in dying:
             Context().run(callback, cause)
@@ -116,8 +133,8 @@ class Process:
         if self.frozen:
             self.runs, self.frozen = True, False
             loop = cast("VirtualLoop", asyncio.get_running_loop())
-            loop.put_back(self.deferred)
-            self.deferred.clear()
+            deferred, self._deferred = self._deferred, None
+            loop.put_back(deferred or ())
 
 
 current_process: ContextVar[Process | None] = ContextVar("asyncray_simulated_process", default=None)

@@ -126,12 +126,12 @@ class GreenQueue:
     def __init__(self, threads: GreenThreads) -> None:
         self._threads = threads
         self._items: deque[Any] = deque()
-        self._waiting: deque[Stack] = deque()
+        self._waiting: list[Stack] = []
 
     def put(self, item: Any) -> None:
         self._items.append(item)
         if self._waiting:
-            self._threads.resume_soon(self._waiting.popleft())
+            self._threads.resume_soon(self._waiting.pop(0))
 
     def get(self) -> Any:
         while not self._items:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 from asyncio import events
 from collections.abc import Coroutine
@@ -77,11 +78,15 @@ class World:
     def _run(self, main: Coroutine[Any, Any, _T]) -> _T:
         clocks = virtual_clocks(self.loop.time)
         with forbidden(), clocks, self.transcript.listening(), seeded(self.random("user code")):
+            collects = gc.isenabled()
+            gc.disable()  # the loop has it run when that makes no difference; at the end it would find little, slowly
             try:
                 result = self.loop.run_until_complete(main)
             finally:
                 self.transcript.close()
                 self._end()
+                if collects:
+                    gc.enable()
         if self.failures:
             raise SimulationFailed("\n".join(self.failures))
         return result
@@ -130,6 +135,7 @@ class World:
             self.transcript.note(None, f"unhandled: {text}")
 
     def _end(self) -> None:
+        self.network.end()
         for process in self.processes:
             process.kill("the simulation has ended")
         events._set_running_loop(self.loop)  # what is closed may look for it

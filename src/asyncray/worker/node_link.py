@@ -23,6 +23,22 @@ Handler = Callable[..., None]
 class NodeLink:
     """The stream with one node manager. `target` is where it was dialled."""
 
+    __slots__ = (
+        "_backlog",
+        "_next_request",
+        "_nodes",
+        "_requests",
+        "address",
+        "arena_capacity",
+        "arena_path",
+        "channel",
+        "lost",
+        "node_id",
+        "stream",
+        "target",
+        "welcomed",
+    )
+
     def __init__(self, nodes: Nodes, target: str) -> None:
         self._nodes = nodes
         self.target = target

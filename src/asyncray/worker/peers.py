@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from asyncray import messages
 from asyncray.errors import AsyncrayError, NodeDiedError, ProtocolError
@@ -22,6 +22,9 @@ ROUTE = "/asyncray.Peer/Session"
 
 Handler = Callable[..., None]
 
+_FEW_TEMPLATES: Final = 8
+"""Up to so many a tuple is searched as fast as a set, and takes a third of the memory."""
+
 
 class PeerLink:
     """Another process. What is sent before the stream is there waits for it.
@@ -30,6 +33,22 @@ class PeerLink:
     that lives, so that the messages of one direction keep their order. The end of either stream means that
     the process is gone.
     """
+
+    # In a large cluster a process has thousands of links: with slots, and without what few of them need, each takes a
+    # third.
+    __slots__ = (
+        "_backlog",
+        "_waiting",
+        "address",
+        "channel",
+        "leased",
+        "lost",
+        "process_id",
+        "received_templates",
+        "stream",
+        "streams",
+        "templates",
+    )
 
     def __init__(self, address: Address) -> None:
         self.address = address
@@ -40,7 +59,7 @@ class PeerLink:
         """Two when both sides have dialled."""
         self.channel: Channel | None = None
         """Of the stream that was dialled here."""
-        self.templates: set[int] = set()
+        self.templates: tuple[int, ...] | set[int] = ()
         """Numbers of the templates that the other side has been told."""
         self.received_templates: dict[int, Any] = {}
         """What the other side has told of its templates."""
@@ -48,14 +67,14 @@ class PeerLink:
         """Whether the other side, a worker, has been told of this process's job."""
         self.lost = False
         self._backlog: list[Message] = []
-        self._waiting: list[Callable[[], None]] = []
+        self._waiting: list[Callable[[], None]] | None = None
 
     def when_open(self, callback: Callable[[], None]) -> None:
         """Calls back when what has been sent so far is on its way, or never will be."""
         if self.stream is not None or self.lost:
             callback()
         else:
-            self._waiting.append(callback)
+            self._waiting = [*(self._waiting or ()), callback]
 
     def send(self, message: Message) -> None:
         stream = self.stream
@@ -88,20 +107,27 @@ class PeerLink:
         self._settle()
 
     def _settle(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for callback in waiting:
+        waiting, self._waiting = self._waiting, None
+        for callback in waiting or ():
             callback()
 
     def tell(self, template: Template) -> None:
         """Makes sure that the other side knows the template."""
         if template.number not in self.templates:
-            self.templates.add(template.number)
+            if isinstance(self.templates, set):
+                self.templates.add(template.number)
+            elif len(self.templates) < _FEW_TEMPLATES:
+                self.templates = (*self.templates, template.number)
+            else:
+                self.templates = {*self.templates, template.number}
             fields = (template.number, template.function_id, template.name, template.num_returns, template.is_method)
             self.send((messages.TEMPLATE, *fields))
 
 
 class _PeerStream:
     """Receives for one stream; the process behind it is known from its HELLO, or from having been dialled."""
+
+    __slots__ = ("_link", "_peers")
 
     def __init__(self, peers: Peers, link: PeerLink | None) -> None:
         self._peers = peers

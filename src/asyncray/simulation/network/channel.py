@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from asyncray.config import Config
 from asyncray.messages import Message
+from asyncray.rpc import codec
 from asyncray.rpc.auth import Token
 from asyncray.rpc.stream import FrameStream, Receiver
 from asyncray.simulation.network.calls import ClientCall
@@ -17,9 +18,14 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", bound="ServiceStub")
 
+_NEWS: Final = frozenset({"/asyncray.Control/NodeSession"})
+"""Streams on which many are told the same, and change nothing of it."""
+
 
 class SimulatedChannel:
     """One connection to a process."""
+
+    __slots__ = ("_config", "_connection", "_token", "target")
 
     def __init__(self, connection: Connection, target: str, token: Token, config: Config) -> None:
         self.target = target
@@ -36,13 +42,15 @@ class SimulatedChannel:
 
     async def open(self, route: str, receiver: Receiver, *first: Message) -> FrameStream:
         link = ClientFrameLink(self._connection, route)
-        stream = link.frames = FrameStream(link, receiver, self._config)
+        network = self._connection.network
+        unpack = network.unpack_once if route in _NEWS else codec.unpack
+        stream = link.frames = FrameStream(link, receiver, self._config, network.pack, unpack)
         try:
             for message in first:
                 stream.send(message)
-            await link.open(self._token.header)
+            await link.begin(self._token.header)
             stream.flush()
-            await link.opened
+            await link.opened()
         except BaseException:
             link.give_up()
             raise
@@ -55,7 +63,7 @@ class SimulatedChannel:
 
     def close(self) -> None:
         for link in list(self._connection.streams.values()):
-            if isinstance(link, ClientFrameLink) and link.opened.done():
+            if isinstance(link, ClientFrameLink) and link.open:
                 link.frames.close()
         self._connection.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, fields
+from math import log
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Latency:
             return self.minimum
         if self.sigma:
             return self.minimum + self.tail * random.lognormvariate(0.0, self.sigma)
-        return self.minimum + random.expovariate(1 / self.tail)
+        return self.minimum - log(1.0 - random.random()) * self.tail
 
 
 @dataclass(frozen=True, slots=True)

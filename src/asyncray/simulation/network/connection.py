@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from asyncray.errors import ConnectionFailed
@@ -27,16 +28,17 @@ class Connection:
     __slots__ = (
         "__weakref__",
         "_loop",
-        "_network",
         "_numbers",
         "_endpoint",
         "_reason",
-        "_room",
         "_silence",
+        "_taken",
+        "_waiting",
         "closed",
         "heard_at",
         "listener",
         "local_address",
+        "network",
         "out",
         "peer",
         "process",
@@ -68,15 +70,19 @@ class Connection:
         self.closed = False
         self.warned = False
         """Somebody was told that the peer has shown the wrong token."""
-        self._network = network
+        self.network = network
         self._endpoint = endpoint
         self._loop = asyncio.get_running_loop()
         self.heard_at = self._loop.time()
         """When something last came from the peer."""
         self._numbers = 0
-        self._room: asyncio.Semaphore | None = asyncio.Semaphore(_CONCURRENT_STREAMS) if listener is None else None
+        self._taken = 0
+        """Of the dialling end: streams and calls that are open, or about to begin."""
+        self._waiting: deque[asyncio.Future[None]] | None = None
+        """Those for which there was no room, once there was any."""
         self._reason = ""
-        self._silence = Silence(self, network.config, network.conditions, self.abort)
+        self._silence: Silence | None = None
+        """Once silence is of interest: of most connections never."""
 
     # ---- its life
 
@@ -101,16 +107,17 @@ class Connection:
 
     def die(self) -> None:
         """The process is dead: its kernel tells the peer, unless the machine is dead, too."""
-        self._silence.stop()
+        if self._silence is not None:
+            self._silence.stop()
         self.closed = True
         self.streams.clear()
-        if self._network.is_dead(self.process.host):
+        if self.network.is_dead(self.process.host):
             self.out.shut()
         else:
             self.out.finish(Connection.on_closed, "")
             self.peer.out.discard()
         self._endpoint.connections.pop(self, None)
-        self._network.forget(self)
+        self.network.forget(self)
 
     def _hang_up(self, reason: str) -> None:
         if self.closed:
@@ -122,9 +129,10 @@ class Connection:
     def _end(self, reason: str) -> None:
         self.closed = True
         self._reason = reason
-        self._silence.stop()
+        if self._silence is not None:
+            self._silence.stop()
         self._endpoint.connections.pop(self, None)
-        self._network.forget(self)
+        self.network.forget(self)
         links = list(self.streams.values())
         self.streams.clear()
         for link in links:
@@ -137,30 +145,48 @@ class Connection:
 
     def watch(self) -> None:
         """From now on, silence of the peer counts as its death."""
-        if not self.closed and self._silence.watch(self._loop.time()):
+        if not self.closed and self._noticing().watch(self._loop.time()):
             self.review()
 
     def review(self, *, resumed: bool = False) -> None:
         """A fault has begun or ended that may concern the connection; `resumed`: of this process itself."""
-        if not self.closed:
-            self._silence.review(
-                self._loop,
-                unreachable=not self._network.is_open(self.process.host, self.peer.process.host),
-                frozen=self.peer.process.frozen,
-                resumed=resumed,
-            )
+        if self.closed:
+            return
+        unreachable = not self.network.is_open(self.process.host, self.peer.process.host)
+        frozen = self.peer.process.frozen
+        if unreachable or frozen or self._silence is not None:
+            self._noticing().review(self._loop, unreachable=unreachable, frozen=frozen, resumed=resumed)
+
+    def _noticing(self) -> Silence:
+        if self._silence is None:
+            self._silence = Silence(self, self.network.config, self.network.conditions, self.abort)
+        return self._silence
 
     # ---- streams and calls
 
     async def reserve(self) -> None:
         """Waits until one more stream or call can begin. Raises ConnectionFailed."""
-        assert self._room is not None
         if not self.closed:
-            await self._room.acquire()
+            if self._taken < _CONCURRENT_STREAMS:
+                self._taken += 1
+            else:
+                await self._wait_for_room()
             if not self.closed:
                 return
-            self._room.release()
+            self._freed()
         raise self.lost()
+
+    async def _wait_for_room(self) -> None:
+        if self._waiting is None:
+            self._waiting = deque()
+        turn = self._loop.create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._freed()
+            raise
 
     def start(self, link: Link) -> None:
         """Gives a stream or call its number, after `reserve`."""
@@ -173,8 +199,12 @@ class Connection:
             self._freed()
 
     def _freed(self) -> None:
-        if self._room is not None:
-            self._room.release()
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)  # it takes over the place
+                return
+        self._taken -= 1  # at the accepting end nobody counts
 
     def send_end(self, number: int, headers: Headers | None) -> None:
         self.out.send(Connection.on_end, number, headers)
@@ -188,7 +218,7 @@ class Connection:
         if self.closed:
             return
         if request.message is not None:
-            self._network.call_arrived(self, request.route, request.message)
+            self.network.call_arrived(self, request.route, request.message)
         assert self.listener is not None
         self.listener.take(self, number, request)
 
@@ -200,13 +230,18 @@ class Connection:
     def on_frame(self, number: int, body: bytes) -> None:
         link = self.streams.get(number)
         if link is not None:
-            self._network.frame_arrived(self, link.route, body)
+            traffic = self.traffic
+            traffic.frames += 1
+            traffic.bytes += len(body)
+            network = self.network
+            if network.watchers or network.detailed:
+                network.frame_arrived(self, link.route, body)
             link.on_data(body)
 
     def on_reply(self, number: int, message: bytes) -> None:
         link = self.streams.get(number)
         if link is not None:
-            self._network.call_arrived(self, link.route, message)
+            self.network.call_arrived(self, link.route, message)
             link.on_data(message)
 
     def on_end(self, number: int, headers: Headers | None) -> None:

@@ -15,6 +15,7 @@ from asyncray.rpc.sockets import format_address, parse_target
 from asyncray.rpc.stream import Accept
 from asyncray.simulation.network.channel import SimulatedChannel
 from asyncray.simulation.network.connection import Connection
+from asyncray.simulation.network.dial import Dial
 from asyncray.simulation.network.listener import SimulatedListener
 from asyncray.simulation.process import Process
 
@@ -44,14 +45,10 @@ class SimulatedEndpoint:
         address = parse_target(target)
         if timeout is None:
             timeout = self._network.config.connect_timeout
-        try:
-            async with asyncio.timeout(timeout):
-                if isinstance(address, tuple):
-                    connection = await self._dial_tcp(target, *address)
-                else:
-                    connection = await self._dial_unix(target, address)
-        except TimeoutError as error:
-            raise ConnectionFailed(f"{target} did not answer within {timeout:g} s") from error
+        if isinstance(address, tuple):
+            connection = await self._dial_tcp(target, *address, timeout)
+        else:
+            connection = await self._dial(Dial(self._network, self, target, None, address, timeout))
         if keepalive:
             connection.watch()
         return SimulatedChannel(connection, target, self._token, self._network.config)
@@ -87,11 +84,7 @@ class SimulatedEndpoint:
         timeout = self._network.config.connect_timeout
         if isinstance(address, str):
             raise ConnectionFailed(f"{target} is no host and port")
-        try:
-            async with asyncio.timeout(timeout):
-                return await self._dial_tcp(target, *address)
-        except TimeoutError as error:
-            raise ConnectionFailed(f"{target} did not answer within {timeout:g} s") from error
+        return await self._dial_tcp(target, *address, timeout)
 
     def listen_tcp(self, host: str, listener: SimulatedListener) -> None:
         """Has a listener take bare connections on a free port. Raises ConnectionFailed."""
@@ -120,55 +113,41 @@ class SimulatedEndpoint:
             raise AddressInUse(f"{address} is taken: another process listens there")
         self._network.listeners[place] = listener
 
-    async def _dial_unix(self, target: str, path: str) -> Connection:
-        host = self.process.host
-        await asyncio.sleep(self._network.delay(host, host))
-        listener = self._network.listeners.get((host, path))
-        if listener is None:
-            raise ConnectionFailed(f"cannot connect to {target}: there is no such socket")
-        return await self._accepted(target, listener, "unix:", f"unix:pid {self.process.pid}", target)
+    async def _dial_tcp(self, target: str, host: str, port: int, timeout: float) -> Connection:
+        if not self._reaches(host):
+            timeout -= await self._wait_until_reached(target, host, timeout)
+        return await self._dial(Dial(self._network, self, target, host, port, timeout))
 
-    async def _dial_tcp(self, target: str, host: str, port: int) -> Connection:
+    async def _dial(self, dial: Dial) -> Connection:
+        try:
+            return await dial.answer
+        except asyncio.CancelledError:
+            dial.give_up()
+            raise
+
+    def _reaches(self, host: str) -> bool:
         own_host = self.process.host
         machine = own_host if host in LOOPBACK else host
-        for attempt in itertools.count():
-            if self._network.is_open(own_host, machine) and self._network.knows(machine):
-                break
-            await asyncio.sleep(_FIRST_RETRANSMISSION * 2**attempt)
-        await asyncio.sleep(self._network.delay(own_host, machine))
-        listener = self._network.listeners.get((machine, port))
-        if listener is None or not _serves(listener, host):
-            await asyncio.sleep(self._network.delay(machine, own_host))
-            raise ConnectionFailed(f"cannot connect to {target}: nothing listens there")
-        local_address = format_address(host if host in LOOPBACK else own_host, self._network.next_client_port(own_host))
-        return await self._accepted(target, listener, local_address, local_address, format_address(host, port))
+        return self._network.is_open(own_host, machine) and self._network.knows(machine)
 
-    async def _accepted(
-        self, target: str, listener: SimulatedListener, local_address: str, seen_as: str, address: str
-    ) -> Connection:
-        """The kernel of the listener has made a connection; this end knows when its answer has come."""
-        near = Connection(self._network, self, target, local_address)
-        far = Connection(self._network, listener.endpoint, seen_as, address, listener)
-        self._network.join(near, far)
-        self.connections[near] = None
-        listener.endpoint.connections[far] = None
-        listener.connected(far)
+    async def _wait_until_reached(self, target: str, host: str, timeout: float) -> float:
+        """Asks again and again, as a kernel does; how many seconds that took. Raises ConnectionFailed."""
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
         try:
-            await asyncio.sleep(self._network.delay(far.process.host, self.process.host))
-        except BaseException:
-            near.close()
-            raise
-        if near.closed:
-            raise near.lost()
-        return near
+            async with asyncio.timeout(timeout):
+                for attempt in itertools.count():
+                    await asyncio.sleep(_FIRST_RETRANSMISSION * 2**attempt)
+                    if self._reaches(host):
+                        break
+        except TimeoutError as error:
+            raise ConnectionFailed(f"{target} did not answer within {timeout:g} s") from error
+        return loop.time() - begun
 
     def _died(self, cause: str) -> None:
+        if self._network.ended:
+            return
         for listener in list(self._listeners):
             listener.stop_accepting()
         for connection in list(self.connections):
             connection.die()
-
-
-def _serves(listener: SimulatedListener, host: str) -> bool:
-    """Whether a process that listens on a machine is reached by this name of the machine."""
-    return listener.host in WILDCARDS or listener.host == host or (listener.host in LOOPBACK and host in LOOPBACK)

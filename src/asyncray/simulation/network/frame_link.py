@@ -20,7 +20,7 @@ class _FrameLink(Link):
 
     def __init__(self, connection: Connection, route: str) -> None:
         super().__init__(connection, route)
-        self._waiters: list[asyncio.Future[None]] = []
+        self._waiters: list[asyncio.Future[None]] | None = None
 
     # ---- FrameTransport
 
@@ -39,7 +39,7 @@ class _FrameLink(Link):
     async def drained(self) -> None:
         if self.unsent:
             waiter = asyncio.get_running_loop().create_future()
-            self._waiters.append(waiter)
+            self._waiters = [*(self._waiters or ()), waiter]
             await waiter
 
     def watch(self) -> None:
@@ -51,8 +51,8 @@ class _FrameLink(Link):
         self.frames.frame_received(data)
 
     def on_sent(self) -> None:
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
+        waiters, self._waiters = self._waiters, None
+        for waiter in waiters or ():
             if not waiter.done():
                 waiter.set_result(None)
 
@@ -83,30 +83,39 @@ class _FrameLink(Link):
 class ClientFrameLink(_FrameLink):
     """The side that opens the stream."""
 
-    __slots__ = ("_early", "opened")
+    __slots__ = ("_answer", "_early", "open")
 
     def __init__(self, connection: Connection, route: str) -> None:
         super().__init__(connection, route)
-        self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Done when the server has taken the stream."""
-        self._early: list[bytes] = []
+        self.open = False
+        """Whether the server has taken the stream."""
+        self._answer: asyncio.Future[None] | None = None
+        """For who waits until then."""
+        self._early: list[bytes] | None = None
         """Frames that were written before the stream could begin."""
 
-    async def open(self, authorization: tuple[str, str]) -> None:
+    async def opened(self) -> None:
+        """Returns when the server has taken the stream, after `begin`. Raises why it has not."""
+        if self._answer is not None:
+            await self._answer
+
+    async def begin(self, authorization: tuple[str, str]) -> None:
         """Asks for the stream. Raises ConnectionFailed."""
         await self.connection.reserve()
         self.connection.start(self)
+        self._answer = asyncio.get_running_loop().create_future()
         self.connection.out.send(Connection.on_request, self.number, Request(self.route, authorization))
-        early, self._early = self._early, []
-        for body in early:
+        early, self._early = self._early, None
+        for body in early or ():
             self.unsent -= len(body)
             self.write_frame(body)
 
     def write_frame(self, body: bytes) -> None:
         if self.number:
-            super().write_frame(body)
+            if not self.over:
+                self.connection.out.write(self, Connection.on_frame, body, len(body))
         else:
-            self._early.append(body)
+            self._early = [*(self._early or ()), body]
             self.unsent += len(body)
 
     def end(self, error: Exception | None) -> None:
@@ -120,7 +129,8 @@ class ClientFrameLink(_FrameLink):
 
     def give_up(self) -> None:
         """Opening has failed, or nobody waits for it any longer."""
-        self.opened.cancel()
+        if self._answer is not None:
+            self._answer.cancel()
         if not self.over:
             self.leave()
             self.frames.abandon()
@@ -128,19 +138,22 @@ class ClientFrameLink(_FrameLink):
                 self.send_reset(reset_code_of(AsyncrayError()))
 
     def on_taken(self) -> None:
-        if not self.opened.done():
-            self.opened.set_result(None)
+        answer, self._answer = self._answer, None
+        if answer is not None and not answer.done():
+            self.open = True
+            answer.set_result(None)
 
     def on_end(self, headers: Headers | None) -> None:
         self.finish(error_of_headers(dict(headers or ()), self.remote))
 
     def finish(self, error: Exception | None) -> None:
-        if self.over or self.opened.done():
+        if self.over or self.open:
             super().finish(error)
         else:
             self.leave()
             self.frames.abandon()
-            self.opened.set_exception(error or ConnectionFailed(f"{self.remote} closed the stream at once"))
+            if self._answer is not None:
+                self._answer.set_exception(error or ConnectionFailed(f"{self.remote} closed the stream at once"))
 
 
 class ServerFrameLink(_FrameLink):

@@ -98,7 +98,7 @@ class SimulatedListener:
             refusal = ConnectionFailed("the process is stopping")
         elif request.message is None and (accept := self._streams.get(route)) is not None:
             link = ServerFrameLink(connection, route)
-            link.frames = FrameStream(link, None, self.config)
+            link.frames = FrameStream(link, None, self.config, connection.network.pack)
             link.accept(number)
             link.frames.accept(accept)
             return

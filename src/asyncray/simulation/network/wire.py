@@ -90,13 +90,14 @@ class Wire:
         """Sends a packet of a stream or call, in the order of the calls, as soon as the window has room for it."""
         if self._shut:
             return
-        if self._waiting or not self._has_room(size):
+        in_flight = self._in_flight
+        if self._waiting or (in_flight and in_flight + size > self._window):
             if self._waiting is None:
                 self._waiting = deque()
             self._waiting.append((link, size, deliver, payload))
             link.unsent += size
         else:
-            self._in_flight += size
+            self._in_flight = in_flight + size
             self.send(deliver, link.number, payload, size)
 
     def write_waiting(self) -> None:
@@ -170,8 +171,11 @@ class Wire:
         return not self._in_flight or self._in_flight + size <= self._window
 
     def _arrival(self, size: int) -> float:
-        self._free_at = max(self._loop.time(), self._free_at) + size / self._bandwidth
-        self._last_arrival = max(self._free_at + self._latency.sample(self._random), self._last_arrival)
+        now, free_at = self._loop.time(), self._free_at
+        self._free_at = free_at = (now if now > free_at else free_at) + size / self._bandwidth
+        arrival = free_at + self._latency.sample(self._random)
+        if arrival > self._last_arrival:
+            self._last_arrival = arrival
         return self._last_arrival
 
     def _arm(self) -> None:
