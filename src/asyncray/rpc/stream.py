@@ -195,7 +195,8 @@ class FrameStream:
         try:
             for message in self._unpack(body):
                 try:
-                    known = tuple(map(type, message)) in SHAPES[message[0]]
+                    # Bytes and dictionaries can have a first item and types of items, too.
+                    known = type(message) is list and tuple(map(type, message)) in SHAPES[message[0]]
                 except (TypeError, LookupError):
                     known = False
                 if not known:

@@ -89,7 +89,7 @@ FIELDS: dict[type, st.SearchStrategy[Any]] = {
     bool: st.booleans(),
     float: st.floats(allow_nan=False),
     list: st.lists(st.integers(0, 9) | st.binary(max_size=3) | st.none(), max_size=3),
-    dict: st.dictionaries(st.text(max_size=3), st.integers(0, 9), max_size=3),
+    dict: st.dictionaries(st.text(max_size=3) | st.integers(0, 3), st.integers(0, 80), max_size=3),
     type(None): st.none(),
 }
 ANYTHING = st.one_of(*FIELDS.values())
@@ -125,6 +125,8 @@ def spoiled(draw: st.DrawFn) -> Any:
 @example(batch=[[messages.BLOCKED], [messages.BLOCKED, 1], [messages.BLOCKED]])
 @example(batch=[[[messages.BLOCKED]]])
 @example(batch=[{}])
+@example(batch=[bytes((messages.LEASE_CANCEL, 0))])
+@example(batch=[{0: messages.LEASE_CANCEL, 1: 0}])
 def test_messages_up_to_the_first_unknown_one_are_handed_over(runner: asyncio.Runner, batch: list[Any]) -> None:
     received, error = receive(runner, msgpack.packb(batch))
     known = [is_known(message) for message in batch]
