@@ -155,18 +155,22 @@ class Incoming:
 
         Raises Refusal, ObjectLostError, ConnectionFailed, ProtocolError.
         """
-        complete = False
+        open_there = True
         self.source, self._trouble, self._request_id = node.node_id, None, 0
         try:
             async with asyncio.timeout(None) as self._limit:
                 answer = await self._ask(node)
                 if isinstance(answer, Redirection):
+                    open_there = False
                     self.pull.sources.redirected(answer.node_id, answer.address)
                     return None
                 self.pull.sources.add(answer.alternatives)
                 await self._receive(node, answer.bulk_address, block)
-                complete = True
+                open_there = False
                 return answer.number
+        except Refusal:
+            open_there = False
+            raise
         except TimeoutError:
             if self._trouble is None:
                 raise
@@ -174,7 +178,7 @@ class Incoming:
         finally:
             self.source = self._limit = self._answer = None
             self._requests.open.pop(self._request_id, None)
-            if not complete and self._request_id:
+            if open_there and self._request_id:
                 self._tell_done(node.node_id, complete=False)
 
     async def _ask(self, node: Node) -> Answer:

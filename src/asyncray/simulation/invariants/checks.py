@@ -10,6 +10,7 @@ from asyncray.simulation.invariants import (
     node_account,
     node_leases,
     node_memory,
+    node_transfers,
     node_workers,
     process_calls,
     process_links,
@@ -35,7 +36,8 @@ def quiescence(state: ClusterState) -> list[str]:
     and pins expire, messages travel, idle workers are reaped now and then. So ask until nothing is left, for as long
     as the longest of these takes; and collect garbage before, which may hold references in its cycles.
     """
-    return [*_inconsistencies(state), *_leftovers(state, Survivors.of(state)), *disagreements(state)]
+    left = _leftovers(state, Survivors.of(state))
+    return [*_inconsistencies(state), *left, *disagreements(state), *node_transfers.disagreements(state)]
 
 
 def _inconsistencies(state: ClusterState) -> Iterator[str]:
@@ -47,6 +49,7 @@ def _inconsistencies(state: ClusterState) -> Iterator[str]:
         yield from node_leases.inconsistencies(node)
         yield from node_workers.inconsistencies(node)
         yield from node_memory.inconsistencies(node)
+        yield from node_transfers.inconsistencies(node)
     for runtime in state.runtimes:
         if runtime.stopping:  # on its way out, it drops its tables one by one, and tells nobody
             continue
@@ -67,6 +70,7 @@ def _leftovers(state: ClusterState, survivors: Survivors) -> Iterator[str]:
         yield from node_leases.leftovers(node, state, survivors)
         yield from node_workers.leftovers(node, survivors)
         yield from node_memory.leftovers(node, survivors)
+        yield from node_transfers.leftovers(node, survivors)
     for runtime in state.runtimes:
         yield from references.leftovers(runtime, survivors)
         yield from process_tasks.leftovers(runtime, survivors)

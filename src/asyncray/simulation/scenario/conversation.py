@@ -13,7 +13,7 @@ from asyncray.simulation.scenario.message_text import text_of
 from asyncray.simulation.scenario.names import Names
 from asyncray.simulation.transcript import Transcript
 
-_STREAMS: Final = "Session"
+_STREAMS: Final = ("Session", "Exchange")
 """How the routes of streams end; all others are calls."""
 
 
