@@ -33,9 +33,9 @@ class LeaseUse:
         use = use_for(task)
         if lease.told is not None or lease.use != use:
             lease.use = use
-            for node in self._nodes.all():
-                if node.target == lease.node:
-                    node.send(messages.LEASE_TASK, lease.lease_id, *use)
+            node = self._nodes.find(lease.node)
+            if node is not None:
+                node.send(messages.LEASE_TASK, lease.lease_id, *use)
         lease.told = task
 
     def look(self, leases: Iterable[Lease]) -> None:

@@ -162,6 +162,10 @@ class Nodes:
             self._runtime.spawn(self._dial(link), name=f"dial node {target}")
         return link
 
+    def find(self, target: str) -> NodeLink | None:
+        """The link that was dialled there, if it lives."""
+        return self._links.get(target)
+
     def node_died(self, node_id: bytes) -> None:
         """As the own node has learned from the control plane."""
         for link in self.all():

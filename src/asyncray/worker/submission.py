@@ -248,9 +248,9 @@ class Submitter:
 
     def _tell_node(self, lease: Lease) -> None:
         """The lease is over; if it is so already, the node heeds it not."""
-        for node in self._runtime.nodes.all():
-            if node.target == lease.node:
-                node.send(messages.LEASE_RETURN, lease.lease_id)
+        node = self._runtime.nodes.find(lease.node)
+        if node is not None:
+            node.send(messages.LEASE_RETURN, lease.lease_id)
 
     def _forget(self, lease: Lease) -> None:
         self._leases.pop(lease.lease_id, None)
