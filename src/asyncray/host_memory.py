@@ -67,8 +67,7 @@ class LocalMemory:
         machine = self._machine()
         if self._groups is None:
             self._groups = list(_groups_of(self._proc, self._controllers))
-        groups = (usage for group in self._groups if (usage := group.usage()) is not None)
-        return [machine, *(usage for usage in groups if usage.total < machine.total)]
+        return [machine, *(usage for group in self._groups if (usage := group.usage(machine.total)) is not None)]
 
     def processes(self) -> list[ProcessMemory]:
         found = []
@@ -98,11 +97,11 @@ class _Group:
     caches: tuple[str, ...]
     """Entries of `memory.stat` that the kernel takes back before it ends anybody."""
 
-    def usage(self) -> Usage | None:
-        """None without a limit. Limits can be changed at any time."""
+    def usage(self, most: int) -> Usage | None:
+        """None without a limit below `most` bytes. Limits can be changed at any time."""
         try:
             limit = (self.folder / self.limit).read_text().strip()
-            if not limit.isdigit() or limit == "0":  # "max"
+            if not limit.isdigit() or not 0 < int(limit) < most:  # "max", or what stands for that
                 return None
             used = int((self.folder / self.current).read_text())
             entries = (line.split() for line in (self.folder / "memory.stat").read_text().splitlines())
