@@ -122,9 +122,10 @@ class LeaseManager(Manager):
             return
         now = asyncio.get_running_loop().time()
         if not (spilled and self.queue.feasible(demand)):
-            chosen = self._spillback.place(self._own_view(), demand, now)
-            if chosen is not None and chosen.node_id != self._node_id:
-                self._spill(session, request_id, demand, chosen, now)
+            from_elsewhere = session.address[1] != self._node_id and not spilled
+            node = self._spillback.place(self._own_view(), demand, now, chosen=from_elsewhere)
+            if node is not None and node.node_id != self._node_id:
+                self._spill(session, request_id, demand, node, now)
                 return
         self.queue.add(LeaseRequest((session.process_id, request_id), demand, job_id, now, task, retriable))
         self.pump()

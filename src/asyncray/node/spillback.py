@@ -37,13 +37,16 @@ class Spillback:
         self._hopeless: tuple[float, list[Resources]] = (-1.0, [])
         """What no node of the sample had free, and when that was."""
 
-    def place(self, local: NodeView, demand: Resources, now: float) -> NodeView | None:
-        """Where a new request goes: `local`, another node, or None, when no node could ever run it."""
-        if fits(demand, local.available) and utilisation_with(local, demand) <= PACK_BELOW:
+    def place(self, local: NodeView, demand: Resources, now: float, *, chosen: bool = False) -> NodeView | None:
+        """Where a new request goes: `local`, another node, or None, when no node could ever run it.
+
+        `chosen`: it came here from elsewhere, because its arguments are here. So it stays, if it need not wait.
+        """
+        if fits(demand, local.available) and (chosen or utilisation_with(local, demand) <= PACK_BELOW):
             return local
-        chosen = hybrid(self._local_id, [local, *self._sample(now)], demand)
-        if chosen is not None and fits(demand, chosen.available):
-            return chosen
+        best = hybrid(self._local_id, [local, *self._sample(now)], demand)
+        if best is not None and fits(demand, best.available):
+            return best
         self._look_further()
         if fits(demand, local.total):
             return local

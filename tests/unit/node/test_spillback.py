@@ -33,6 +33,15 @@ def test_what_was_sent_to_a_node_counts_until_the_view_must_show_it() -> None:
     assert later is not None and later.node_id == b"a"
 
 
+def test_a_request_that_came_for_its_arguments_stays_unless_it_would_have_to_wait() -> None:
+    spilling, half_free = spillback(view(b"a", 8, 8)), view(LOCAL, 1, 1)
+    elsewhere = spilling.place(half_free, ONE, 0.0)
+    assert elsewhere is not None and elsewhere.node_id == b"a"
+    assert spilling.place(half_free, ONE, 0.0, chosen=True) is half_free
+    elsewhere = spilling.place(view(LOCAL, 0, 1), ONE, 0.0, chosen=True)
+    assert elsewhere is not None and elsewhere.node_id == b"a"
+
+
 def test_the_view_itself_is_left_as_it_was_told() -> None:
     spilling = spillback(view(b"a", 2))
     node = spilling.place(view(LOCAL, 0), ONE, 0.0)

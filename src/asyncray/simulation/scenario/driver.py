@@ -9,6 +9,7 @@ from contextvars import Context
 from typing import Any
 
 import asyncray
+import asyncray.util
 from asyncray.api.actor import ActorHandle
 from asyncray.api.connection import require_runtime
 from asyncray.errors import RemoteTraceback
@@ -99,6 +100,9 @@ class Driver:
                 raise
 
         await self._does(put(), f"put {name}")
+
+    async def free(self, names: Sequence[str]) -> None:
+        await self._does(asyncray.util.free([self.reference(name) for name in names]), f"free {', '.join(names)}")
 
     async def get(self, name: str, timeout: float | None) -> None:
         """Says the value, or the error."""

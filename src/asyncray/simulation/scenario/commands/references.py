@@ -17,7 +17,12 @@ async def _drop(stage: Stage, names: str, driver: str | None) -> None:
         stage.driver(driver).drop(name)
 
 
+async def _free(stage: Stage, names: str, driver: str | None) -> None:
+    await stage.driver(driver).free(names.split(", "))
+
+
 KINDS: Final = (
     Kind("take inner = a[0] [on driver 2]", rf"take {NAME} = (?P<source>\w+)\[(?P<index>\d+)\]{ON_DRIVER}", _take),
     Kind("drop a, b [on driver 2]", rf"drop {NAMES}{ON_DRIVER}", _drop),
+    Kind("free a, b [on driver 2]", rf"free {NAMES}{ON_DRIVER}", _free),
 )
