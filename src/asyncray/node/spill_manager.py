@@ -53,6 +53,8 @@ class SpillManager:
         self._restoring: dict[bytes, None] = {}
         self.unreadable: Remembered[bytes, None] = Remembered(_UNREADABLE_KEPT)
         """Keys of objects that are on disk, and could not be read at the last attempt."""
+        self._left: list[str] = []
+        """Files that could not be removed: to be tried again when the disk works."""
         self._timer: asyncio.TimerHandle | None = None
 
     def use(self, table: ObjectTable, arena: SharedMemory) -> None:
@@ -120,14 +122,17 @@ class SpillManager:
                 await disk.write(batch.path, views)
             except OSError as error:
                 why = f"{error.strerror or error} ({batch.size} bytes in {len(blocks)} objects)"
-                _log.warning("cannot spill objects to %s: %s", batch.path, why)
-                with contextlib.suppress(OSError):
-                    await disk.remove(batch.path)
+                known = batch.directory.trouble  # it is tried again every second: one line says so
+                _log.log(logging.DEBUG if known else logging.WARNING, "cannot spill objects to %s: %s", batch.path, why)
                 self.decisions.failed(batch, why, self._now())
+                await self._remove([batch.path])
             else:
                 self.decisions.written(batch, checksums)
+                self._table.files.removable += self._left
+                self._left = []
         except asyncio.CancelledError:
-            self.decisions.failed(batch, "the node stops", self._now())
+            if batch.directory.busy:
+                self.decisions.failed(batch, "the node stops", self._now())
             raise
         self._on_progress()
 
@@ -188,8 +193,11 @@ class SpillManager:
         for path in paths:
             try:
                 await self._disk_of(path).remove(path)
+            except FileNotFoundError:
+                pass
             except OSError as error:
                 _log.warning("cannot remove %s: %s", path, error)
+                self._left.append(path)
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()

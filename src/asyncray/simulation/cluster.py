@@ -406,6 +406,7 @@ class SimCluster:
     def _node_died(self, node: SimNode) -> None:
         self.nodes.remove(node)
         del self._homes[node.process]
+        self.world.disk(node.host).contents.clear(_socket_dir(node.process))  # as its zygote would
 
     def _worker_died(self, home: SimNode, process: Process, process_id: bytes) -> None:
         home.workers.pop(process_id, None)

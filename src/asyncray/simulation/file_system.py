@@ -82,6 +82,11 @@ class FileSystem:
         self._let_go(self._find(path), path)
         folder.change({name: None})
 
+    def clear(self, path: str) -> None:
+        """Removes all files below a folder, if it is there."""
+        for file in [file for file in self.files() if file.startswith(f"{path}/")]:
+            self.remove(file)
+
     def make_folder(self, path: str) -> None:
         folder = self._root
         for name in _parts(path):

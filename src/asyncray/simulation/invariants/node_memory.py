@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from itertools import pairwise
 
 from asyncray.node.service import NodeManager
 from asyncray.node.sessions import Session
 from asyncray.node.store_manager import StoreManager
+from asyncray.simulation.disk import SimulatedDisk
 from asyncray.simulation.invariants.naming import node_name, object_name, session_name, short
 from asyncray.simulation.invariants.state import ClusterState, Survivors
 from asyncray.store.admission import State
@@ -184,6 +186,24 @@ def _clients(where: str, node: NodeManager, store: StoreManager) -> Iterator[str
             if request.block is not None and key not in table._pins.get(request.client, ()):
                 yield f"{what} is to be told to {who}, and is not pinned for it"
     yield from _queue(where, store)
+    yield from _on_disk(where, store)
+
+
+def _on_disk(where: str, store: StoreManager) -> Iterator[str]:
+    """What is needed of the spilled objects is there, and what is under way is known."""
+    disk, files = store._platform.disk, store.table.files
+    there = disk.contents.files() if files._files and isinstance(disk, SimulatedDisk) else {}
+    for path in files._files if isinstance(disk, SimulatedDisk) else ():
+        ends = [extent.offset + extent.size for extent in files._extents.values() if extent.path == path]
+        needed = max(ends, default=0)
+        if there.get(path, -1) < needed:
+            yield f"{where}: the file {path} has less than {needed} bytes, or is not there"
+    for directory in store._spill.decisions.directories:
+        if directory.busy and not store._background:
+            yield f"{where}: objects are being written to {directory.path}, and nobody writes"
+    for key in store._spill._restoring:
+        if not store._background:
+            yield f"{where}: object {object_name(key)} is being restored, and nobody reads it"
 
 
 def _queue(where: str, store: StoreManager) -> Iterator[str]:
@@ -244,6 +264,13 @@ def leftovers(node: NodeManager, survivors: Survivors) -> Iterator[str]:
         yield f"{where}: object {object_name(key)} is waited for by {len(waiting)} pins"
     for ticket in store._room.admission:
         yield f"{where}: a block for object {object_name(ticket.key)} waits for room"
+    if store._spill.decisions.busy or store._spill._restoring:
+        yield f"{where}: objects are on their way to disk or back"
+    disk = store._platform.disk
+    if not table.files._files and isinstance(disk, SimulatedDisk):
+        for path in disk.contents.files():
+            if os.path.dirname(path) in store._spill._made:
+                yield f"{where}: the file {path} is left"
     if not (table._sealed or table._unsealed or table._waiting) and table.used:
         yield f"{where}: {table.used} bytes of the arena are in use"
 

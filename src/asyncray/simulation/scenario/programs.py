@@ -32,6 +32,16 @@ def zeros(count: int) -> bytes:
     return bytes(count)
 
 
+def total_length(*values: Any) -> int:
+    return sum(len(value) for value in values)
+
+
+def hold(seconds: float, value: Any) -> int:
+    """Has its argument for that long."""
+    block(seconds)
+    return len(value)
+
+
 def fail(text: str) -> None:
     raise ValueError(text)
 

@@ -11,6 +11,7 @@ from asyncray.messages import ERROR, GONE, INLINE, STORED
 from asyncray.simulation.cluster import SimCluster, SimNode
 from asyncray.simulation.scenario.message_text import amounts, size
 from asyncray.simulation.scenario.names import Names
+from asyncray.store.table import NODE
 from asyncray.worker.reference import Reference
 
 _STATES: Final = {0: "pending", INLINE: "inline", STORED: "stored", ERROR: "an error", GONE: "gone"}
@@ -91,16 +92,26 @@ def store(cluster: SimCluster, names: Names) -> list[str]:
     for node in cluster.nodes:
         table = node.manager.store.table
         readers = {number: names.process(session.process_id) for session, number in node.manager.store._clients.items()}
+        readers[NODE] = node.name
         if table.used:
             lines.append(f"{node.name}: {size(table.used)} used")
         for block in table._sealed.values():
             pinned = sorted(readers[client] for client in block.pinned_by)
             pins = f", pinned by {', '.join(pinned)}" if pinned else ""
-            owner = names.process(block.owner)
-            lines.append(
-                f"{node.name}: {names.object(object_of(block.key))} of {owner}, {size(block.size)}{pins}"
-            )
+            what = f"{names.object(object_of(block.key))} of {names.process(block.owner)}, {size(block.size)}"
+            kind = "" if block.primary else ", a backup" if block.backup else ", a copy"
+            disk = "" if not block.on_disk else ", on disk" if block.offset is None else ", on disk too"
+            lines.append(f"{node.name}: {what}{kind}{disk}{pins}")
     return sorted(lines)
+
+
+def files(cluster: SimCluster, names: Names) -> list[str]:
+    """On the disks of machines whose nodes live."""
+    return sorted(
+        f"{node.name}: {path.rpartition('/')[2]}, {size(count)}"
+        for node in cluster.nodes
+        for path, count in cluster.world.disk(node.host).contents.files().items()
+    )
 
 
 TABLES: Final[dict[str, Callable[[SimCluster, Names], list[str]]]] = {
@@ -110,6 +121,7 @@ TABLES: Final[dict[str, Callable[[SimCluster, Names], list[str]]]] = {
     "references": references,
     "actors": actors,
     "store": store,
+    "files": files,
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from asyncray.simulation.scenario.commands import actors, faults, inspection, members, references, tasks, time
+from asyncray.simulation.scenario.commands import actors, disks, faults, inspection, members, references, tasks, time
 from asyncray.simulation.scenario.commands.kind import Action, Kind
 from asyncray.simulation.scenario.errors import ScenarioError
 
@@ -16,6 +16,7 @@ ALL: Final[tuple[Kind, ...]] = (
     *references.KINDS,
     *time.KINDS,
     *faults.KINDS,
+    *disks.KINDS,
     *inspection.KINDS,
 )
 
