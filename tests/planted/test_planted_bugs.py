@@ -189,7 +189,8 @@ def test_actors_of_a_dead_driver_that_live_on() -> None:
 
 def test_a_retry_too_many() -> None:
     """Seed 0: a task without retries has run twice."""
-    assert_caught(Submitter._lose, "task.retries == 0", "task.retries == -1", profile="dying workers")
+    right = "task.retries == 0"
+    assert_caught(Submitter._lose, right, f"{right} and task.template.max_retries", profile="dying workers")
 
 
 def test_a_retry_that_is_refused_to_a_task_that_has_as_many_as_it_needs() -> None:
@@ -199,7 +200,7 @@ def test_a_retry_that_is_refused_to_a_task_that_has_as_many_as_it_needs() -> Non
 
 def test_a_task_without_retries_that_is_sent_with_others() -> None:
     """Seed 0: a task without retries has run twice."""
-    assert_caught(PendingTask.__init__, "self.retries == 0", "False", profile="dying workers")
+    assert_caught(PendingTask.__init__, "self.retries == 0", "False", profile="dying workers", nodes=1)
 
 
 def test_a_task_that_is_handed_back_while_it_runs() -> None:
@@ -318,19 +319,21 @@ def test_a_pin_that_outlives_the_last_reference() -> None:
 
 def test_the_pins_of_a_dead_process_that_stay() -> None:
     """Seed 0, the invariants: a block is pinned for a client that has no pins."""
-    assert_caught(ObjectTable.client_lost, "self._release(client, object_id)", "pass", profile="dying workers", nodes=1)
+    assert_caught(ObjectTable.client_lost, "self._release(client, key)", "pass", profile="dying workers", nodes=1)
 
 
 def test_a_stored_value_that_is_never_freed() -> None:
     """Seed 0, at rest: an object is in the store."""
-    assert_caught(Objects.forget, "self.free_stored(reference.id, location)", "pass", nodes=1)
+    assert_caught(Objects._let_go, "self._runtime.whereabouts.free(reference, location)", "pass", nodes=1)
 
 
 def test_a_stored_value_that_is_freed_while_it_is_read() -> None:
     """Seed 0, the invariants: a block is pinned, and free."""
-    assert_caught(ObjectTable._unlist, "if block.pinned_by:", "if False:", nodes=1)
+    assert_caught(
+        ObjectTable._unlist, "if block.pinned_by:", "if block.pinned_by and not self._free_block(block):", nodes=1
+    )
 
 
 def test_stored_values_of_a_dead_owner_that_stay() -> None:
     """Seed 0, at rest: an object is in the store."""
-    assert_caught(ObjectTable.owner_lost, "self._unlist(object_id)", "pass", profile="dying workers", nodes=1)
+    assert_caught(ObjectTable.owner_lost, "self._unlist(key)", "pass", profile="dying workers", nodes=1)

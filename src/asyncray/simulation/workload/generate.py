@@ -56,6 +56,7 @@ _TIMEOUTS: Final = (0.0, 0.001, 0.01)
 _RETRIES: Final = (3, 3, 0, 1, -1)
 _TASK_CPUS: Final = (None, None, None, 0, 0.5, 1)
 _ACTOR_CPUS: Final = (None, None, None, 0)
+_BURST: Final = 4, 16
 _HELD_CPUS: Final = 0.5
 """Cores that an actor may hold."""
 
@@ -110,6 +111,10 @@ class _Writer:
         self._in_branch = False
         self._variables = len(arguments)
         self._journal_size = 1
+        self._burst_left = 0
+        """Steps that come next, and are tasks of one kind."""
+        self._burst_form: Form = "plain"
+        self._burst_retries = 0
         choices: list[tuple[int, Callable[[], Step | None], bool]] = [
             (16, self._submit, depth < _DEEPEST),
             (10, self._put, True),
@@ -144,6 +149,9 @@ class _Writer:
 
     def _step(self) -> Step:
         self._plan.left -= 1
+        if self._burst_left:
+            self._burst_left -= 1
+            return self._small_task()
         while True:
             (choose,) = self._random.choices(self._choices, self._weights)
             step = choose()
@@ -207,6 +215,10 @@ class _Writer:
     # ---- tasks
 
     def _submit(self) -> Step:
+        if self._random.random() < 0.05:
+            self._burst_left = self._random.randint(*_BURST)
+            self._burst_form, self._burst_retries = self._form_of_other(), self._random.choice(_RETRIES)
+            return self._small_task()
         key, form = self._key(), self._form_of_other()
         arguments = [self._argument() for _ in range(self._random.randint(0, 3))]
         body, results = self._body([shape for _, shape in arguments], form)
@@ -215,6 +227,14 @@ class _Writer:
         expressions = tuple(expression for expression, _ in arguments)
         retries = self._random.choice(_RETRIES)
         return Submit(key, targets, form, body, expressions, cancelled, self._task_demand(body), retries)
+
+    def _small_task(self) -> Step:
+        """One of a burst of the same kind: when they are more than there are CPUs, they are sent ahead."""
+        key, form = self._key(), self._burst_form
+        body = self._key()
+        returns, shapes = _Writer(self._plan, (), depth=self._depth + 1, form=form).returns(1)
+        targets = self._new(*(Reference(shape) for shape in shapes))
+        return Submit(key, targets, form, Body(body, (), returns), (), max_retries=self._burst_retries)
 
     def _task_demand(self, body: Body) -> Demand:
         cpus = self._random.choice((*_TASK_CPUS, CPUS) if self._plan.heavy else _TASK_CPUS)
