@@ -292,6 +292,7 @@ class _Daemon:
     def _announce(self, info: SessionInfo) -> None:
         if self._settings.ready_fd >= 0:
             report(self._settings.ready_fd, {"directory": info.directory})
+            self._settings.ready_fd = -1  # whatever fails from now on is told otherwise
         if self._on_ready is not None:
             self._on_ready(info)
 

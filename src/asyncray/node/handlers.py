@@ -47,4 +47,6 @@ class NodeHandlers(NodeBase):
             store_objects=statistics.objects,
             pins=statistics.pins,
             store_largest_free=node.store.table.allocator.largest_free,
+            received_objects=node.transfers.received_objects,
+            received_bytes=node.transfers.received_bytes,
         )

@@ -44,12 +44,16 @@ class TransferManager(Manager):
         """Active pulls by key."""
         self.early: dict[bytes, dict[tuple[bytes, int], int]] = {}
         """Pulls of what a process here is still writing, by key, node and request: how often they were redirected."""
+        self.received_objects = 0
+        """Whole copies that came from other nodes so far."""
+        self.received_bytes = 0
         self._host = host
         self._store = store
         self._exchange = exchange
         self._platform = platform
         self._tasks: dict[Pull, asyncio.Task[int]] = {}
         self._requests = Requests()
+        self._stopping = False
         self._server: BulkServer | None = None
         self._bulk_address = ""
         store.fetch = self.fetch
@@ -75,6 +79,7 @@ class TransferManager(Manager):
         self._bulk_address = format_address(reachable(self._host), self._server.port)
 
     async def stop(self) -> None:
+        self._stopping = True
         for task in self._tasks.values():
             task.cancel()
         if self._tasks:
@@ -102,7 +107,7 @@ class TransferManager(Manager):
             self._start_pulls()
 
     def _start_pulls(self) -> None:
-        while (pull := self.pulls.take()) is not None:
+        while not self._stopping and (pull := self.pulls.take()) is not None:
             assert self._platform.bulk is not None
             incoming = Incoming(pull, self._store, self._exchange, self._platform.bulk, self._requests)
             self.incoming[pull.key] = incoming
@@ -115,6 +120,8 @@ class TransferManager(Manager):
         if self._store.holds(key):
             return 0
         node, number = await incoming.run()
+        self.received_objects += 1
+        self.received_bytes += incoming.pull.size
         self._pulled(key, node, number)
         return number
 

@@ -202,6 +202,8 @@ class NodeStatus(betterproto.Message):
     store_objects: int = betterproto.uint64_field(8)
     pins: int = betterproto.uint64_field(9)
     store_largest_free: int = betterproto.uint64_field(10)
+    received_objects: int = betterproto.uint64_field(11)
+    received_bytes: int = betterproto.uint64_field(12)
 
 
 @dataclass(eq=False, repr=False)
