@@ -93,10 +93,7 @@ class Incoming:
         sealed = False
         try:
             block = await asyncio.to_thread(self._store.arena.writable, offset, size)
-            try:
-                node, number = await self._from_any_source(block)
-            finally:
-                block.release()
+            node, number = await self._from_any_source(block)
             self._store.seal_copy(key, backup=number > 0)
             sealed = True
             self._tell_done(node.node_id, complete=True)

@@ -15,9 +15,9 @@ from asyncray.errors import ConnectionFailed, ObjectLostError, ProtocolError
 from asyncray.rpc.sockets import parse_target, prepare_socket
 from asyncray.rpc.tls import TlsConfig
 from asyncray.store import bulk_wire
-from asyncray.store.bulk_server import SOCKET_BUFFER, set_patience
+from asyncray.store.bulk_server import set_patience
 
-_PIECE: Final = 4 * 1024 * 1024
+_PIECE: Final = 1024 * 1024
 """Bytes that are received by one system call, at the most, after each of which progress is told."""
 
 
@@ -209,7 +209,6 @@ class TcpBulkClient:
                 family, kind, protocol, _, name = (await loop.getaddrinfo(*address, type=socket.SOCK_STREAM))[0]
                 sock = socket.socket(family, kind, protocol)
                 sock.setblocking(False)
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER)
                 prepare_socket(sock)
                 set_patience(sock, self._config.bulk_silence_timeout)
                 await loop.sock_connect(sock, name)

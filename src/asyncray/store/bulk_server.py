@@ -26,8 +26,6 @@ _log = logging.getLogger(__name__)
 _CONNECTIONS: Final = 1024
 _SENDFILE_BYTES: Final = 256 * 1024 * 1024
 _TLS_BYTES: Final = 4 * 1024 * 1024
-SOCKET_BUFFER: Final = 4 * 1024 * 1024
-"""Bytes of a kernel's buffer for one direction of a connection (the kernel may allow less)."""
 
 
 def set_patience(sock: socket.socket, seconds: float) -> None:
@@ -78,9 +76,9 @@ class TcpBulkServer:
                 sock.close()
                 continue
             try:
+                # The kernel chooses the sizes of buffers: larger ones, as it goes, than a program may ask for.
                 sock.setblocking(False)
                 prepare_socket(sock)
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)
                 set_patience(sock, self.config.bulk_silence_timeout)
                 if self._tls is not None:
                     sock = self._tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
