@@ -137,7 +137,8 @@ async def _outcome(dial: asyncio.Task[_T]) -> _T:
 
     Otherwise who keeps the error would keep alive what others have in their variables.
     """
-    await asyncio.wait((dial,))
+    if not dial.done():
+        await asyncio.wait((dial,))
     error = None if dial.cancelled() else dial.exception()
     if error is None:
         return dial.result()
