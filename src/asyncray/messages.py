@@ -80,7 +80,7 @@ WARNING: Final = 55  # text
 REPORT: Final = 88  # request_id, rows at the most: what does the process hold?
 REFERENCES: Final = 89  # request_id, rows (see worker/memory_rows.py), how many were left out
 NODE_DIED: Final = 56  # node_id: another node, and with it all processes there
-RELIEVE: Final = 28  # memory of the store is short, and pinned: give back what was read and is not in use
+RELIEVE: Final = 28  # RELIEVE_...: memory of the store is short, and pinned: what should be given back
 CANCEL: Final = 57  # request_id of a CREATE or PIN that nobody waits for: if it is unanswered, it is now, with -1
 PROMOTE: Final = 58  # request_id, key: the copy there becomes the primary one
 PROMOTED: Final = 59  # request_id, whether there is one (the primary itself, too)
@@ -125,6 +125,11 @@ GONE: Final = 4  # freed or lost
 FOR_ARGUMENTS: Final = 0  # a task cannot begin without it
 FOR_GET: Final = 1  # somebody awaits the value
 FOR_WAIT: Final = 2  # somebody waits until it is here
+
+# ---- what a RELIEVE asks for; each includes those before it
+RELIEVE_READ: Final = 0  # values that were read and are not in use
+RELIEVE_LATER: Final = 1  # arguments of calls that cannot begin yet, but for the first one of them
+RELIEVE_WAITING: Final = 2  # those of the first one, too: another process is to have its arguments before
 
 # ---- sizes in a PINNED that say why there is none
 PIN_LOST: Final = -1  # there is no copy that can be had
@@ -193,7 +198,7 @@ SHAPES: Final[dict[int, frozenset[tuple[type, ...]]]] = dict(
         _shapes(REPORT, int, int),
         _shapes(REFERENCES, int, list, int),
         _shapes(NODE_DIED, bytes),
-        _shapes(RELIEVE),
+        _shapes(RELIEVE, int),
         _shapes(CANCEL, int),
         _shapes(PROMOTE, int, bytes),
         _shapes(PROMOTED, int, bool),

@@ -66,6 +66,10 @@ class PinRequests:
         """The most urgent of those who wait for the object."""
         return min((request.priority for request in self._by_key.get(key, ())), default=None)
 
+    def first(self, key: bytes) -> Session | None:
+        """Whose request for the object came first."""
+        return next((request.session for request in self._by_key.get(key, ())), None)
+
     def settled(self, key: bytes) -> None:
         """The object has been sealed, or will not be."""
         for request in list(self._by_key.get(key, ())):

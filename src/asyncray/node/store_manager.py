@@ -26,6 +26,8 @@ from asyncray.store.table import NODE, ObjectTable
 
 _RELIEF_INTERVAL: Final = 0.1
 """Seconds between two requests to all readers to give memory back."""
+_PATIENT_ROUNDS: Final = 2
+"""So many of these ask only for what costs nothing."""
 
 
 class StoreManager(Manager):
@@ -275,15 +277,26 @@ class StoreManager(Manager):
         self._spill.remove_files()
         self._report_drops()
 
-    def _ask_for_relief(self) -> None:
-        """Readers keep what they have read, for they may read it again: now they should not."""
+    def _ask_for_relief(self, rounds: int = 0) -> None:
+        """Readers keep what they have read, for they may read it again: now they should not.
+
+        If that is not enough, calls that wait for arguments give back those that they have, so that whoever is first
+        in line gets all that it needs.
+        """
         self._relief = None
         if not self._room.is_stuck:
             return
+        first = self._first_in_line()
         for session, client in self._clients.items():
             if self.table.has_pins(client):
-                session.send(messages.RELIEVE)
-        self._relief = asyncio.get_running_loop().call_later(_RELIEF_INTERVAL, self._ask_for_relief)
+                what = messages.RELIEVE_LATER if session is first else messages.RELIEVE_WAITING
+                session.send(messages.RELIEVE, what if rounds >= _PATIENT_ROUNDS else messages.RELIEVE_READ)
+        self._relief = asyncio.get_running_loop().call_later(_RELIEF_INTERVAL, self._ask_for_relief, rounds + 1)
+
+    def _first_in_line(self) -> Session | None:
+        """Whose call waits for the next argument; None if it is not an argument that is waited for."""
+        ticket = next(iter(self._room.admission))
+        return self._pins.first(ticket.key) if ticket.client == NODE else None
 
     def _report_drops(self) -> None:
         if self.table.dropped:

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from asyncray import messages
 from asyncray.errors import ProtocolError
@@ -23,6 +23,9 @@ from asyncray.worker.store_client import Pin
 if TYPE_CHECKING:
     from asyncray.worker.hosted_actor import HostedActor
     from asyncray.worker.runtime import Runtime
+
+_PAUSE: Final = 0.25
+"""Seconds after which a call that has let go of its arguments asks for them again."""
 
 
 class Arrivals:
@@ -43,6 +46,8 @@ class Arrivals:
         self._waiting: deque[Call] = deque()
         """From the first call that waits for something on."""
         self._preparing: set[Call] = set()
+        self._fetching: dict[Call, list[asyncio.Task[Pin]]] = {}
+        """The arguments that calls wait for, and those that they have already."""
         runtime.peers.handlers |= {messages.TEMPLATE: self._on_template, messages.TASK: self._on_task}
 
     def __len__(self) -> int:
@@ -75,6 +80,7 @@ class Arrivals:
                     call.execution = Execution(call.link.process_id)
                 fetched[object_id] = self._runtime.restore(object_id, owner[0], call.execution)
         pins: dict[bytes, Pin] = {}
+        self._fetching[call] = list(stored.values())
         try:
             for object_id, task in stored.items():
                 pins[object_id] = await task
@@ -86,6 +92,8 @@ class Arrivals:
                 if done and task.exception() is None:
                     self._runtime.store.unhold(task.result())
             raise
+        finally:
+            del self._fetching[call]
         call.pins = pins or None
         call.fetched = fetched or None
 
@@ -95,6 +103,20 @@ class Arrivals:
         return await self._runtime.reader.pin(
             object_id, location, None if owner[0] == self._runtime.process_id else owner
         )
+
+    def let_go(self, kept: int) -> None:
+        """Memory is short: of the calls that wait, all but the first `kept` give back the arguments that they have.
+
+        They ask again a little later. Else each of several might wait for ever for what the others have.
+        """
+        for call in list(self._waiting)[kept:]:
+            if call not in self._preparing:
+                if call.pins is not None:
+                    self.unpin(call)
+                    self._begin_to_prepare(call)
+                continue
+            for task in self._fetching.get(call, ()):
+                task.cancel()
 
     def _on_template(
         self, link: PeerLink, number: int, function_id: bytes, name: str, num_returns: int, is_method: bool
@@ -119,12 +141,15 @@ class Arrivals:
             self._start(call)
             return
         self._waiting.append(call)
+        self._begin_to_prepare(call)
+
+    def _begin_to_prepare(self, call: Call) -> None:
         self._preparing.add(call)
-        self._runtime.spawn(self._prepare_in_turn(call), name=f"prepare {template.name}")
+        self._runtime.spawn(self._prepare_in_turn(call), name=f"prepare {call.template.name}")
 
     async def _prepare_in_turn(self, call: Call) -> None:
         try:
-            await self.prepare(call)
+            await self._prepare_patiently(call)
         except Exception as error:
             self._waiting.remove(call)
             self._preparing.discard(call)
@@ -133,6 +158,19 @@ class Arrivals:
             self._preparing.discard(call)
         while self._waiting and self._waiting[0] not in self._preparing:
             self._start(self._waiting.popleft())
+
+    async def _prepare_patiently(self, call: Call) -> None:
+        """`prepare`, again and again while the call has to let go of its arguments."""
+        try:
+            await self.prepare(call)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+        else:
+            return
+        await asyncio.sleep(_PAUSE)
+        await self._prepare_patiently(call)
 
     def _pin_known(self, call: Call) -> bool:
         """Whether every stored argument could be pinned without asking the node."""

@@ -233,8 +233,10 @@ class StoreClient:
                 self._node.send(messages.UNPIN, pin.key)
         self._unused = kept
 
-    def _on_relieve(self, link: NodeLink) -> None:
+    def _on_relieve(self, link: NodeLink, what: int) -> None:
         self._runtime.objects.let_go_of_read()
+        if what and self._runtime.executor is not None:
+            self._runtime.executor.arrivals.let_go(1 if what == messages.RELIEVE_LATER else 0)
         self.sweep()
 
     def keep_views(self) -> None:
