@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
 
 from asyncray import messages
 from asyncray.errors import NodeDiedError, ObjectLostError
 from asyncray.ids import store_key
 from asyncray.messages import STORED
 from asyncray.worker.copies import Search
+from asyncray.worker.freed import RecentlyFreed
 from asyncray.worker.location import Location, Place
 from asyncray.worker.node_link import NodeLink
 from asyncray.worker.peers import PeerLink
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from asyncray.worker.runtime import Runtime
 
 Then = Callable[[Reference], object]
+
+_TELL_AGAIN: Final = (0.1, 0.3, 1.0, 3.0, 10.0)
+"""Seconds before a node with which the connection was lost is told again what was freed."""
 
 
 class Whereabouts:
@@ -31,6 +35,10 @@ class Whereabouts:
         self._searches: dict[Reference, tuple[Search, list[Then]]] = {}
         """Those that run, and whom to call in the end."""
         self._dead: dict[bytes, None] = {}
+        self._freed = RecentlyFreed()
+        self._telling: dict[str, int] = {}
+        """Addresses of nodes that are about to be told again what was freed, and how often they were in a row."""
+        runtime.nodes.on_lost.append(self._link_lost)
         runtime.peers.handlers |= {messages.COPY: self._on_copy, messages.UNREADABLE: self._on_unreadable}
 
     def is_dead(self, node_id: bytes) -> bool:
@@ -39,13 +47,16 @@ class Whereabouts:
 
     def stored(self, reference: Reference, location: Location) -> None:
         """An object of this process is in a store."""
+        self._freed.stored(location.key(reference.id))
         for node_id, _ in (location.primary(), *location.copies):
             self._at.setdefault(node_id, {})[reference] = None
 
     def free(self, reference: Reference, location: Location) -> None:
         """The value is not needed any more."""
-        for place in location.holders():
-            self.free_at(place, location.key(reference.id))
+        holders = location.holders()
+        for place in holders:
+            copies = [copy for copy in location.copies if copy not in holders]
+            self.free_at(place, location.key(reference.id), copies)
         self._unlist(reference, location)
 
     def _unlist(self, reference: Reference, location: Location) -> None:
@@ -56,10 +67,42 @@ class Whereabouts:
                 if not here:
                     del self._at[node_id]
 
-    def free_at(self, place: Place, key: bytes) -> None:
-        """Tells one node, that of a place or of a location."""
-        if place[0] not in self._dead:
-            self._node(place).send(messages.FREE, [key])
+    def free_at(self, place: Place, key: bytes, copies: Sequence[Place] = ()) -> None:
+        """Tells one node, that of a place or of a location, and by it those that have the `copies`."""
+        if place[0] in self._dead:
+            for copy in copies:
+                self.free_at(copy, key)
+            return
+        node = self._node(place)
+        if node is not self._runtime.nodes.own:
+            self._freed.told(self._runtime.loop.time(), place[:2], key, list(copies))
+        node.send(messages.FREE, [key])
+
+    def _link_lost(self, link: NodeLink, cause: NodeDiedError) -> None:
+        """What the node was told may not have arrived. It is told again, later each time if it cannot be reached."""
+        if self._runtime.stopping or link is self._runtime.nodes.own or link.node_id in self._dead:
+            return
+        if self._freed.link_lost(self._runtime.loop.time(), link.node_id, link.target):
+            attempt = self._telling.get(link.target, 0)
+            if attempt < len(_TELL_AGAIN):
+                self._telling[link.target] = attempt + 1
+                self._runtime.loop.call_later(_TELL_AGAIN[attempt], self._tell_again, link.node_id, link.target)
+            else:
+                del self._telling[link.target]
+
+    def _tell_again(self, node_id: bytes, address: str) -> None:
+        if self._runtime.stopping or node_id in self._dead:
+            self._telling.pop(address, None)
+            return
+        keys = self._freed.link_lost(self._runtime.loop.time(), node_id, address)
+        if keys:
+            link = self._runtime.nodes.other(address, node_id)
+            link.send(messages.FREE, keys)
+            link.welcomed.add_done_callback(lambda _: self._reached(link))
+
+    def _reached(self, link: NodeLink) -> None:
+        if not link.lost:
+            self._telling.pop(link.target, None)
 
     def has_copy(self, object_id: bytes, place: Place) -> None:
         """A node has a copy that can become the primary."""
@@ -81,6 +124,8 @@ class Whereabouts:
     def node_died(self, node_id: bytes) -> None:
         """What had its primary there needs another."""
         self._dead[node_id] = None
+        for place, key in self._freed.node_died(self._runtime.loop.time(), node_id):
+            self.free_at(place, key)
         for search, _ in self._searches.values():
             search.died(node_id)
         for reference in self._at.pop(node_id, ()):
