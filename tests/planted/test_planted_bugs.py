@@ -41,12 +41,12 @@ def test_a_release_that_is_lost_while_its_borrow_is_not_acknowledged() -> None:
 
 def test_a_result_that_is_sent_before_borrows_of_its_arguments_are_acknowledged() -> None:
     """The program: ObjectFreedError."""
-    assert_caught(Ownership.reply_ready, "if execution.pending:", "if False:")
+    assert_caught(Ownership.reply_ready, "if execution.pending:", "if False:", operations=200)
 
 
 def test_a_result_that_overtakes_borrows_of_its_arguments() -> None:
     """The program: ObjectFreedError."""
-    assert_caught(Ownership.reply_ready, "if execution.pending:", "if False:", profile="late packets")
+    assert_caught(Ownership.reply_ready, "if execution.pending:", "if False:", profile="late packets", operations=200)
 
 
 def test_a_result_that_is_confirmed_before_the_references_inside_are_borrowed() -> None:
