@@ -5,9 +5,10 @@ from __future__ import annotations
 import gc
 
 import numpy
+import pytest
 
 from asyncray.serialization import deserialize, serialize
-from asyncray.store.views import PinnedView
+from asyncray.store.views import PinnedView, Retired
 
 
 def pinned(value: object) -> PinnedView:
@@ -58,3 +59,13 @@ def test_a_value_without_views_leaves_the_block_at_once() -> None:
     del hold
     assert value == [1, 2, 3]
     assert not view.in_use
+
+
+def test_a_view_that_nobody_uses_is_retired_for_good_and_one_in_use_is_not() -> None:
+    view = PinnedView(memoryview(b"block"))
+    hold = view.acquire()
+    assert not view.retire()
+    del hold
+    assert view.retire()
+    with pytest.raises(Retired):
+        view.acquire()

@@ -1,0 +1,301 @@
+"""The node's store: what processes and the node's other managers ask of it, with a simulated disk."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Coroutine
+from itertools import count
+from typing import Any
+
+import pytest
+
+from asyncray import messages
+from asyncray.config import Config
+from asyncray.errors import ObjectLostError
+from asyncray.ids import store_key
+from asyncray.node.sessions import Sessions
+from asyncray.node.store_manager import StoreManager
+from asyncray.platform import Platform
+from asyncray.simulation.disk import SimulatedDisk
+from asyncray.simulation.invariants.node_memory import table_inconsistencies
+from asyncray.simulation.memory import SimulatedArenas
+
+from .puppet_node import JOB, Puppet
+
+MIB = 1 << 20
+OWNER = b"d" * 16
+HERE, THERE = [b"n" * 16, "here:1"], [b"m" * 16, "there:1"]
+
+
+def key(number: int) -> bytes:
+    return store_key(number.to_bytes(20, "big"), OWNER)
+
+
+class Node:
+    """A store of 8 MiB, one driver that owns everything, and workers."""
+
+    def __init__(self) -> None:
+        self.sessions = Sessions(b"n" * 16, lambda: "here:1")
+        self.disk = SimulatedDisk(random.Random(0))
+        platform = Platform(None, arenas=SimulatedArenas(), disk=self.disk)  # type: ignore[arg-type]
+        self.store = StoreManager(self.sessions, platform, 8 * MIB, Config(), b"n" * 16, ["/spilled"])
+        self.dropped: list[bytes] = []
+        self.freed: list[bytes] = []
+        self.store.on_dropped.append(self.dropped.append)
+        self.store.on_freed.append(self.freed.extend)
+        self._numbers = count(1)
+
+    async def start(self) -> Node:
+        await self.store.start()
+        self.running = asyncio.ensure_future(self.store._background.run())
+        self.driver, self.worker = Puppet(self, OWNER, JOB), Puppet(self, b"w" * 16, None)  # type: ignore[arg-type]
+        return self
+
+    async def stop(self) -> None:
+        self.running.cancel()
+        await self.store.stop()
+        assert list(table_inconsistencies("node", self.store.table)) == []
+
+    def create(self, puppet: Puppet, number: int, size: int) -> int:
+        request = next(self._numbers)
+        puppet.say(messages.CREATE, request, key(number), size)
+        return request
+
+    def put(self, number: int, size: int, byte: int | None = None) -> None:
+        request = self.create(self.driver, number, size)
+        ((answered, offset, _, _),) = self.driver.heard(messages.CREATED)
+        assert answered == request and offset >= 0
+        self.store.arena.view(offset, size)[:] = bytes([byte if byte is not None else number]) * size
+        self.driver.say(messages.SEAL, key(number))
+
+    def pin(self, puppet: Puppet, number: int, *sources: list[Any], priority: int = messages.FOR_GET) -> int:
+        request = next(self._numbers)
+        puppet.say(messages.PIN, request, key(number), 0, list(sources), priority)
+        return request
+
+    def copy(self, number: int, size: int, *, backup: bool = False) -> Coroutine[Any, Any, None]:
+        async def pull() -> None:
+            await self.store.create_copy(key(number), size)
+            self.store.seal_copy(key(number), backup=backup)
+
+        return pull()
+
+    async def until_idle(self) -> None:
+        while len(self.store._background):
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def node() -> Any:
+    node = await Node().start()
+    yield node
+    await node.stop()
+
+
+def read(node: Node, puppet: Puppet) -> list[tuple[int, bytes]]:
+    """What has been pinned since the last call: the number of the request, and the first byte."""
+    found = []
+    for request, offset, size, _, why in puppet.heard(messages.PINNED):
+        assert size >= 0, why
+        found.append((request, bytes(node.store.arena.view(offset, 1))))
+    return found
+
+
+async def test_a_creation_that_waits_is_answered_when_there_is_room(node: Node) -> None:
+    node.put(1, 6 * MIB)
+    node.pin(node.worker, 1)
+    request = node.create(node.worker, 2, 4 * MIB)
+    assert node.worker.heard(messages.CREATED) == []
+    node.driver.say(messages.FREE, [key(1)])
+    assert node.worker.heard(messages.CREATED) == []
+    node.worker.say(messages.UNPIN, key(1))
+    ((answered, offset, kind, _),) = node.worker.heard(messages.CREATED)
+    assert (answered, offset, kind) == (request, 0, "")
+
+
+@pytest.mark.parametrize("end", ["cancel", "free", "hang up"])
+async def test_a_creation_that_waits_is_taken_back(node: Node, end: str) -> None:
+    node.put(1, 6 * MIB)
+    node.pin(node.driver, 1)
+    request = node.create(node.worker, 2, 4 * MIB)
+    if end == "cancel":
+        node.worker.say(messages.CANCEL, request)
+    elif end == "free":
+        node.driver.say(messages.FREE, [key(2)])
+    else:
+        node.worker.hang_up()
+    assert [answer[:3] for answer in node.worker.heard(messages.CREATED)] == (
+        [] if end == "hang up" else [(request, -1, "lost")]
+    )
+    assert node.store._room.tickets == {} and node.store._room.creations == {}
+    node.driver.say(messages.UNPIN, key(1))
+    assert node.worker.heard(messages.CREATED) == []
+
+
+async def test_readers_are_asked_for_what_they_do_not_need(node: Node) -> None:
+    node.put(1, 6 * MIB)
+    node.pin(node.driver, 1)
+    node.create(node.worker, 2, 4 * MIB)
+    await node.until_idle()
+    assert node.driver.heard(messages.RELIEVE)[0] == (messages.RELIEVE_READ,)
+    assert node.worker.heard(messages.RELIEVE) == [], "it has nothing"
+
+
+async def test_what_is_on_disk_is_read_back_for_all_who_want_it(node: Node) -> None:
+    for number in range(1, 6):
+        node.put(number, 2 * MIB)
+        await node.until_idle()
+    assert not node.store.table.in_arena(key(1)) and node.store.holds(key(1))
+    requests = [node.pin(node.worker, 1), node.pin(node.driver, 1)]
+    await node.until_idle()
+    assert read(node, node.worker) == [(requests[0], b"\1")]
+    assert read(node, node.driver) == [(requests[1], b"\1")]
+    assert node.store.table.statistics().restores == 1
+
+
+@pytest.mark.parametrize("end", ["cancel", "free", "hang up"])
+async def test_who_reads_from_disk_may_go_meanwhile(node: Node, end: str) -> None:
+    for number in range(1, 6):
+        node.put(number, 2 * MIB)
+        await node.until_idle()
+    request = node.pin(node.worker, 1)
+    if end == "cancel":
+        node.worker.say(messages.CANCEL, request)
+    elif end == "free":
+        node.driver.say(messages.FREE, [key(1)])
+    else:
+        node.worker.hang_up()
+    assert [answer[:3] for answer in node.worker.heard(messages.PINNED)] == (
+        [] if end == "hang up" else [(request, 0, messages.PIN_LOST)]
+    )
+    await node.until_idle()
+    assert node.store.holds(key(1)) == (end != "free")
+    assert node.store.table.statistics().pins == 0
+
+
+async def test_other_nodes_are_served_from_the_file(node: Node) -> None:
+    for number in range(1, 6):
+        node.put(number, 2 * MIB)
+        await node.until_idle()
+    source = node.store.source(key(1))
+    assert source is not None and source.offset is None and source.file is not None
+    path, offset = source.file
+    node.driver.say(messages.FREE, [key(1)])
+    await node.until_idle()
+    assert node.disk.contents.read(path)[offset : offset + source.size] == b"\1" * source.size
+    source.close()
+    source.close()
+    await node.until_idle()
+    assert path not in node.disk.contents.files()
+
+
+async def test_a_source_in_memory_stays_where_it_is_until_it_is_closed(node: Node) -> None:
+    node.put(1, 2 * MIB)
+    source = node.store.source(key(1))
+    assert source is not None and source.offset is not None
+    node.driver.say(messages.FREE, [key(1)])
+    assert node.store.source(key(1)) is None and node.store.table.used > 0
+    source.close()
+    assert node.store.table.used == 0
+
+
+async def test_what_is_at_other_nodes_is_fetched_and_the_owner_hears_of_backups(node: Node) -> None:
+    asked: list[tuple[Any, ...]] = []
+
+    async def fetch(*request: Any) -> int:
+        asked.append(request)
+        await node.copy(1, MIB, backup=True)
+        await node.copy(2, 7 * MIB)  # which would evict the first one, if that was not kept for the reader
+        return 2
+
+    node.store.fetch = fetch
+    request = node.pin(node.worker, 1, HERE, THERE, priority=messages.FOR_ARGUMENTS)
+    await node.until_idle()
+    assert asked == [(key(1), 0, [HERE, THERE], messages.FOR_ARGUMENTS)]
+    ((answered, _, size, number, _),) = node.worker.heard(messages.PINNED)
+    assert (answered, size, number) == (request, MIB, 2)
+
+
+async def test_a_fetch_ends_with_those_who_wait_for_it(node: Node) -> None:
+    ended: list[str] = []
+
+    async def fetch(*request: Any) -> int:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("cancelled")
+        return 0
+
+    node.store.fetch = fetch
+    request = node.pin(node.worker, 1, THERE)
+    await asyncio.sleep(0)
+    node.worker.say(messages.CANCEL, request)
+    await node.until_idle()
+    assert ended == ["cancelled"]
+    assert [answer[:3] for answer in node.worker.heard(messages.PINNED)] == [(request, 0, messages.PIN_LOST)]
+
+
+async def test_what_cannot_be_fetched_says_why(node: Node) -> None:
+    async def fetch(*request: Any) -> int:
+        raise ObjectLostError("is nowhere")
+
+    node.store.fetch = fetch
+    node.pin(node.worker, 1, THERE)
+    node.pin(node.worker, 2, HERE)
+    await node.until_idle()
+    assert {answer[4] for answer in node.worker.heard(messages.PINNED)} == {
+        "is nowhere",
+        "is not in its node's store any more",
+    }
+
+
+async def test_copies_are_evicted_backups_last_and_their_ends_reported(node: Node) -> None:
+    await node.copy(1, 2 * MIB, backup=True)
+    await node.copy(2, 2 * MIB)
+    await node.copy(3, 2 * MIB)
+    node.put(4, 3 * MIB)
+    node.put(5, 3 * MIB)
+    assert node.dropped == [key(2), key(3)]
+    node.put(6, 2 * MIB)
+    assert node.dropped == [key(2), key(3), key(1)]
+
+
+async def test_a_backup_becomes_the_primary_copy_and_an_orphan_goes(node: Node) -> None:
+    await node.copy(1, MIB, backup=True)
+    await node.copy(2, MIB)
+    node.pin(node.worker, 2)
+    for number in (1, 3):
+        node.driver.say(messages.PROMOTE, number, key(number))
+    assert node.driver.heard(messages.PROMOTED) == [(1, True), (3, False)]
+    node.store.orphaned([key(1), key(2)])
+    assert node.store.holds(key(1)) and node.store.holds(key(2))
+    node.worker.say(messages.UNPIN, key(2))
+    assert not node.store.holds(key(2)) and node.dropped == [key(2)]
+
+
+async def test_a_copy_that_waits_for_room_leaves_nothing_when_it_is_cancelled_or_freed(node: Node) -> None:
+    node.put(1, 7 * MIB)
+    node.pin(node.worker, 1)
+    first = asyncio.ensure_future(node.store.create_copy(key(2), 4 * MIB))
+    second = asyncio.ensure_future(node.store.create_copy(key(3), 4 * MIB))
+    await asyncio.sleep(0)
+    first.cancel()
+    node.store.free([key(3)])
+    with pytest.raises(ObjectLostError, match="freed"):
+        await second
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    assert node.store._room.tickets == {}
+    assert node.freed == [key(3)]
+
+
+async def test_files_are_gone_when_the_store_has_stopped() -> None:
+    node = await Node().start()
+    for number in range(1, 6):
+        node.put(number, 2 * MIB)
+        await node.until_idle()
+    assert node.disk.contents.files()
+    node.put(6, MIB)
+    await node.stop()
+    assert node.disk.contents.files() == {}
