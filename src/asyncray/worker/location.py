@@ -33,7 +33,6 @@ class Location:
         "pin",
         "read_at",
         "priority",
-        "rehomed",
         "size",
     )
 
@@ -52,8 +51,6 @@ class Location:
         """What made the object; only its owner knows."""
         self.gone = False
         """The primary copy is: its node is dead or has lost it. Only its owner knows."""
-        self.rehomed = False
-        """A copy has become the primary: the other copies may not be below it, so each is to be told of the end."""
         self.former: list[Place] = []
         """Nodes that had the primary copy, and may have it still: they were out of reach. Only the owner knows."""
         self.pin: Pin | None = None
@@ -88,14 +85,14 @@ class Location:
     def moved_to(self, place: Place) -> None:
         """The copy there is the primary now."""
         self.node_id, self.node_address = place
-        self.rehomed = True
         self.copies = [copy for copy in self.copies if copy[0] != place[0]]
         self.former = [copy for copy in self.former if copy[0] != place[0]]
 
     def holders(self) -> list[Place]:
-        """Whom to tell that the object is freed. The primary's node tells those that copied from it."""
-        if not (self.gone or self.rehomed):
-            return [self.primary()]
+        """Whom to tell that the object is freed.
+
+        Each node tells those that copied from it. But the primary's may be dead, without anybody knowing yet.
+        """
         return [*([] if self.gone else [self.primary()]), *self.copies, *self.former]
 
     def moved(self, location: Sequence[Any]) -> None:

@@ -147,6 +147,7 @@ class Process:
             peers=SimpleNamespace(handlers={}, on_lost=[], link=self._link, find=self._find),
             nodes=SimpleNamespace(
                 handlers={},
+                on_lost=[],
                 own=own,
                 other=lambda address, node_id=b"": Link(self, world.nodes[address]),
             ),

@@ -158,6 +158,17 @@ async def test_the_death_of_the_owner_ends_a_read(cluster: Cluster) -> None:
     assert not reader.reader._asked and not reader.tasks
 
 
+async def test_copies_are_freed_though_the_node_of_the_primary_died_unnoticed(cluster: Cluster) -> None:
+    reference, dead = await cluster.elsewhere()
+    for reader in cluster.readers[1:3]:
+        await reader.read(reader.borrow(reference, cluster.owner))
+    await settle(cluster.world)
+    cluster.world.kill_node(dead, told=False)
+    cluster.owner.drop(reference)
+    await settle(cluster.world)
+    assert not cluster.nodes[2].held and not cluster.nodes[3].held
+
+
 async def test_what_is_freed_while_it_is_looked_for_is_freed_where_it_is_found(cluster: Cluster) -> None:
     reference, dead = await cluster.elsewhere()
     await cluster.readers[1].read(cluster.readers[1].borrow(reference, cluster.owner))
