@@ -30,8 +30,6 @@ _PATIENCE: Final = 300.0
 _SETTLING: Final = 60.0
 """Virtual seconds after which nothing of a program may be left: idle workers end after ten, dead machines are found
 after thirty."""
-_LARGE_VALUES_TRAVEL: Final = False
-"""Whether a process can read what is in the store of another node."""
 _RESOURCES: Final = dict((TOKENS, SEATS))
 _LOOK_EVERY: Final = 0.05
 """Virtual seconds between two looks at what must always hold."""
@@ -60,17 +58,15 @@ def run_trial(
     *,
     nodes: int = 5,
     operations: int = 200,
-    large_values: bool | None = None,
+    large_values: bool = True,
     cluster: SimCluster | None = None,
 ) -> Trial:
     """Raises TrialFailed, with the seed and the story in a note; whatever else a simulation raises.
 
-    `large_values`: some are so large that they go into a node's store; by default where all who read them are on it.
+    `large_values`: some are so large that they go into a node's store.
     """
     chosen = PROFILES[profile].hastened(_HASTE)
     cluster = cluster or SimCluster(seed, conditions=chosen.conditions, horizon=10_000)
-    if large_values is None:
-        large_values = nodes == 1 or _LARGE_VALUES_TRAVEL
     return _Runner(cluster, chosen, nodes, operations, large_values).run()
 
 
