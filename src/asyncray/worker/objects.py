@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from asyncray import messages, serialization
-from asyncray.errors import AsyncrayError, ObjectFreedError, OwnerDiedError, TaskCancelledError
+from asyncray.errors import (
+    AsyncrayError,
+    ObjectFreedError,
+    ObjectStoreFullError,
+    OutOfDiskError,
+    OwnerDiedError,
+    TaskCancelledError,
+)
 from asyncray.messages import ERROR, FOR_GET, FOR_WAIT, GONE, INLINE, STORED
 from asyncray.store.views import Retired
 from asyncray.worker import reading
@@ -28,6 +35,9 @@ _ASKED: Final = "asked"
 
 _JUST_READ: Final = 0.05
 """Seconds for which a value stays after it was read: another task may have been woken for it, too."""
+
+_ROOM_MAY_COME: Final = 1.0
+"""Seconds for which a value counts as not to be had after there was no room to fetch it."""
 
 
 class NotHere(asyncio.InvalidStateError):
@@ -322,6 +332,8 @@ class Objects:
         except Exception as error:
             if location.fetch is fetch:
                 location.error = serialization.dumps_error(error)
+                if isinstance(error, (ObjectStoreFullError, OutOfDiskError)):
+                    self._runtime.loop.call_later(_ROOM_MAY_COME, self._forget_error, location, location.error)
         else:
             if reference.value is location and reference.in_use and location.fetch is fetch:
                 location.pin, location.read_at = pin, None
@@ -330,6 +342,11 @@ class Objects:
                 self._runtime.store.unhold(pin)
         if location.fetch is fetch:
             self._call_waiting(reference, location)
+
+    def _forget_error(self, location: Location, error: bytes) -> None:
+        """The next one who awaits the value tries again."""
+        if location.error is error:
+            location.error = None
 
     def _take_back(self, location: Location) -> None:
         """The value need not come."""
