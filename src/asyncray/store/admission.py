@@ -101,14 +101,15 @@ class Admission:
         if self._table.available > self._available:
             self._moved = now
         done = []
-        for queue in self._queues:
-            for ticket in list(queue):
-                if not self._try(ticket):
-                    break
+        too_large = self._table.allocator.capacity + 1
+        for ticket in list(self):
+            if ticket.size < too_large and self._try(ticket):
                 done.append(ticket)
-                del queue[ticket]
-            if queue and reclaiming:
+                del self._queues[ticket.rank][ticket]
+            elif reclaiming:
                 break
+            else:
+                too_large = min(too_large, ticket.size)
         if done:
             self._moved = now
         self._available = self._table.available

@@ -76,6 +76,14 @@ def test_when_nothing_can_be_had_for_the_first_those_that_fit_pass(table: Object
     assert read.waiting
 
 
+def test_a_small_one_passes_a_large_one_of_its_kind_too(table: ObjectTable, admission: Admission) -> None:
+    fill(table, 1, 50)
+    large, small = ask(admission, 2, 60), ask(admission, 3, 40)
+    assert admission.advance(1.0, reclaiming=True) == []
+    assert admission.advance(1.0, reclaiming=False) == [small]
+    assert large.waiting
+
+
 def test_what_is_read_comes_before_what_is_written(table: ObjectTable, admission: Admission) -> None:
     first = fill(table, 1, 90)
     tickets = [
