@@ -113,7 +113,9 @@ class Spillback:
     def _expire(self, now: float) -> None:
         while self._sent and self._sent[0][0] <= now:
             _, node_id, demand = self._sent.popleft()
-            total = self._sent_to[node_id]
+            total = self._sent_to.get(node_id)
+            if total is None:  # what is left asked for nothing
+                continue
             take(total, demand)
             if not any(total.values()):
                 del self._sent_to[node_id]

@@ -72,3 +72,12 @@ def test_a_node_that_has_left_since_is_forgotten() -> None:
 
 def test_nothing_sent_means_nothing_expires() -> None:
     assert spillback().next_expiry() is None
+
+
+def test_requests_that_ask_for_nothing_are_forgotten_as_others_are() -> None:
+    spilling = spillback(view(b"a", 2))
+    for demand in (ONE, {}, {}):
+        spilling.sent(spilling.view[b"a"], demand, 0.0)
+    node = spilling.place(view(LOCAL, 0), ONE, 1.0)
+    assert node is not None and node.node_id == b"a"
+    assert spilling.next_expiry() is None
