@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from asyncray.pytest_plugin import SEEDS_ATTRIBUTE
+from asyncray.simulation.cluster import SimCluster
 from asyncray.simulation.faults import PROFILES
+from asyncray.simulation.network import Conditions
 from asyncray.simulation.trial import run_trial
 
 
@@ -21,5 +25,14 @@ def test_a_random_program_with_large_values_is_right_on_one_node(sim_seed: int) 
     run_trial(sim_seed, profile_of(sim_seed), nodes=1, operations=100)
 
 
+def test_a_random_program_is_right_when_copies_take_long(sim_seed: int) -> None:
+    """A large value is on its way for a tenth of a second: most faults come in the middle of some."""
+    profile = profile_of(sim_seed)
+    conditions = replace(PROFILES[profile].conditions or Conditions(), bandwidth=1e6)
+    cluster = SimCluster(sim_seed, conditions=conditions, horizon=10_000)
+    run_trial(sim_seed, profile, operations=100, cluster=cluster)
+
+
 setattr(test_a_random_program_is_right_and_leaves_nothing, SEEDS_ATTRIBUTE, 50)
 setattr(test_a_random_program_with_large_values_is_right_on_one_node, SEEDS_ATTRIBUTE, 12)
+setattr(test_a_random_program_is_right_when_copies_take_long, SEEDS_ATTRIBUTE, 12)
