@@ -27,7 +27,7 @@ async def get(refs: ObjectRef | Sequence[ObjectRef], *, timeout: float | None = 
     many = check_refs(refs, "get")
     if not many:
         return []
-    while not all(ref._is_here() for ref in many):  # one may be let go while another comes
+    while not all(map(ObjectRef._is_here, many)):  # one may be let go while another comes
         await _local(many[0]._runtime, many, timeout)
     return [ref.result() for ref in many]
 
