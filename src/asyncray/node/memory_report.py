@@ -18,7 +18,7 @@ from asyncray.node.sessions import Session, Sessions
 from asyncray.node.store_manager import StoreManager
 from asyncray.node.worker_pool import WorkerPool
 from asyncray.proto import NodeMemory, ProcessMemory
-from asyncray.store.table import Sealed
+from asyncray.store.blocks import Sealed
 
 ROWS_BY_DEFAULT: Final = 10_000
 _MOST_ROWS: Final = 100_000

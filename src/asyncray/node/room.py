@@ -11,8 +11,9 @@ from asyncray.config import Config
 from asyncray.errors import AsyncrayError, ObjectLostError, ObjectStoreFullError, OutOfDiskError
 from asyncray.node.sessions import Session
 from asyncray.store.admission import TO_WRITE, Admission, State, Ticket
+from asyncray.store.blocks import Reason, Refusal
 from asyncray.store.spilling import Spilling
-from asyncray.store.table import NODE, ObjectTable, Reason, Refusal
+from asyncray.store.table import NODE, ObjectTable
 
 FREED: Final = "was freed by its owner"
 

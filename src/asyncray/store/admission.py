@@ -15,7 +15,8 @@ from typing import Final
 
 from asyncray import messages
 from asyncray.store.allocator import block_size
-from asyncray.store.table import ObjectTable, Reason, Refusal
+from asyncray.store.blocks import Reason, Refusal
+from asyncray.store.table import ObjectTable
 
 TO_WRITE: Final = messages.FOR_WAIT + 1
 """The rank of a new object; that of one that is read is the PIN's priority."""

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
+from asyncray.store.blocks import Sealed
 from asyncray.store.spill_files import Extent
-from asyncray.store.table import ObjectTable, Sealed
+from asyncray.store.table import ObjectTable
 
 
 @dataclass(slots=True, eq=False)

@@ -13,14 +13,13 @@ frees it. A *secondary* copy came from another node, and may be evicted whenever
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import Final
 
 from asyncray.bounded import Remembered
 from asyncray.ids import owner_of
 from asyncray.store.allocator import Allocator, block_size
+from asyncray.store.blocks import Reason, Refusal, Sealed, Statistics, Unsealed
 from asyncray.store.idle import IdleBlocks
 from asyncray.store.spill_files import Extent, SpillFiles
 
@@ -29,80 +28,6 @@ NODE: Final = 0
 
 _LOST_OWNERS_KEPT: Final = 10_000
 """Of so many lost owners it is remembered that nothing may be sealed for them any more."""
-
-
-class Reason(enum.Enum):
-    TOO_LARGE = "larger than the whole arena"
-    FULL = "no free extent is large enough"
-    DUPLICATE = "the client is already writing this object"
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a block was not created. Sizes in bytes."""
-
-    reason: Reason
-    size: int
-    capacity: int
-    used: int
-    largest_free: int
-
-
-@dataclass(frozen=True, slots=True)
-class Statistics:
-    """Sizes in bytes; `fragmentation` is the share of free memory outside the largest free extent; the rest count."""
-
-    capacity: int
-    used: int
-    objects: int
-    """In the arena or on disk, of which"""
-    secondary: int
-    unsealed: int
-    pins: int
-    waiting: int
-    """Blocks freed by their owners, but still pinned."""
-    evictable: int
-    fragmentation: float
-    spilled_objects: int
-    spilled_bytes: int
-    spill_files: int
-    evictions: int
-    """Since the start, as are"""
-    restores: int
-
-
-@dataclass(slots=True, eq=False)
-class _Unsealed:
-    offset: int
-    size: int
-    freed: bool = False
-    """The owner freed the object before the news of its sealing came, on another stream."""
-
-
-@dataclass(slots=True, eq=False)
-class Sealed:
-    """A copy of an object. Only the table changes it."""
-
-    key: bytes
-    offset: int | None
-    """In the arena; None when only a file has the bytes."""
-    size: int
-    primary: bool = True
-    backup: bool = False
-    """A secondary copy of which the owner knows."""
-    on_disk: bool = False
-    orphan: bool = False
-    """A secondary copy that nobody can free: it goes when nobody reads it."""
-    pinned_by: set[int] = field(default_factory=set)
-
-    @property
-    def owner(self) -> bytes:
-        return owner_of(self.key)
-
-    @property
-    def taken(self) -> int:
-        """Bytes of the arena."""
-        return block_size(self.size)
 
 
 class ObjectTable:
@@ -114,7 +39,7 @@ class ObjectTable:
         self.files = SpillFiles()
         self.dropped: list[bytes] = []
         """Secondary copies that were evicted, or that went as orphans: whoever reports them takes them from here."""
-        self._unsealed: dict[bytes, dict[int, _Unsealed]] = {}
+        self._unsealed: dict[bytes, dict[int, Unsealed]] = {}
         """By key and writer: a task that runs again may write while its first worker still does."""
         self._sealed: dict[bytes, Sealed] = {}
         self._waiting: dict[bytes, list[Sealed]] = {}
@@ -189,7 +114,7 @@ class ObjectTable:
                 offset = self.allocator.allocate(size)
         if offset is None:
             return self._refusal(Reason.TOO_LARGE if block_size(size) > self.allocator.capacity else Reason.FULL, size)
-        self._unsealed.setdefault(key, {})[client] = _Unsealed(offset, size)
+        self._unsealed.setdefault(key, {})[client] = Unsealed(offset, size)
         self._writing.setdefault(client, {})[key] = None
         return offset
 
@@ -403,7 +328,7 @@ class ObjectTable:
         allocator = self.allocator
         return Refusal(reason, size, allocator.capacity, allocator.used, allocator.largest_free)
 
-    def _take_unsealed(self, client: int, key: bytes) -> _Unsealed | None:
+    def _take_unsealed(self, client: int, key: bytes) -> Unsealed | None:
         writers = self._unsealed.get(key, {})
         block = writers.pop(client, None)
         if block is None:

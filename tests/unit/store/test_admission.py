@@ -11,7 +11,8 @@ from asyncray import messages
 from asyncray.ids import store_key
 from asyncray.store.admission import TO_WRITE, Admission, State, Ticket
 from asyncray.store.allocator import PAGE, block_size
-from asyncray.store.table import NODE, ObjectTable, Reason
+from asyncray.store.blocks import Reason
+from asyncray.store.table import NODE, ObjectTable
 
 WRITER, READER = 1, 2
 OWNER = b"o" * 16

@@ -13,8 +13,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from asyncray.ids import owner_of, store_key
 from asyncray.simulation.invariants.node_memory import allocator_inconsistencies, table_inconsistencies
 from asyncray.store.allocator import PAGE
+from asyncray.store.blocks import Refusal
 from asyncray.store.spilling import Batch, Spilling
-from asyncray.store.table import NODE, ObjectTable, Refusal
+from asyncray.store.table import NODE, ObjectTable
 
 WRITER, READER = 1, 2
 OWNER = b"o" * 16

@@ -12,7 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from asyncray.ids import store_key
 from asyncray.store.allocator import PAGE, block_size
-from asyncray.store.table import ObjectTable, Reason, Refusal
+from asyncray.store.blocks import Reason, Refusal
+from asyncray.store.table import ObjectTable
 
 WRITER, READER, OTHER = 1, 2, 3
 OWNER, SECOND_OWNER = b"o" * 16, b"p" * 16
