@@ -8,7 +8,7 @@ that none waits for ever. One may always be active, whatever its size.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable
 from heapq import heappop, heappush
 
 from asyncray.store.sources import Sources
@@ -45,7 +45,7 @@ class Pulls:
         """Keys of queued pulls by rank; entries of an earlier rank, and of pulls that wait no more, are stale."""
         self._orders = itertools.count()
 
-    def add(self, request: Hashable, key: bytes, size: int, sources: Iterable[Sequence[object]], priority: int) -> Pull:
+    def add(self, request: Hashable, key: bytes, size: int, sources: Iterable[object], priority: int) -> Pull:
         """Somebody waits for an object that is not here, and knows of `[node_id, address]` that may have it."""
         pull = self.active.get(key)
         if pull is None or not pull.waiting:  # with nobody waiting it is being given up

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -24,7 +24,7 @@ class Sources:
     `next` names one; then comes one of `redirected`, `failed`, `excluded`, and `next` again.
     """
 
-    def __init__(self, given: Iterable[Sequence[object]], own: bytes) -> None:
+    def __init__(self, given: Iterable[object], own: bytes) -> None:
         """`given`: `[node_id, address]` each, in the order of preference. `own`: this node, which has no copy."""
         self.redirections = 0
         """How often a node has named another one."""
@@ -33,11 +33,12 @@ class Sources:
         self._own = own
         self.add(given)
 
-    def add(self, others: Iterable[Sequence[object]]) -> None:
-        """More nodes that may have it: to be tried after those that have not failed yet."""
-        for node_id, address, *_ in others:
-            if isinstance(node_id, bytes) and isinstance(address, str) and node_id != self._own:
-                self._candidates.setdefault(node_id, _Candidate(address))
+    def add(self, others: Iterable[object]) -> None:
+        """`[node_id, address]` each; what is none is left out. More nodes that may have it: they are tried after those that have not failed yet."""
+        for other in others:
+            match other:  # other processes have sent it
+                case [bytes(node_id), str(address), *_] if node_id != self._own:
+                    self._candidates.setdefault(node_id, _Candidate(address))
 
     def next(self) -> tuple[bytes, str] | None:
         """The id and address of the node to ask. None when there is none left."""

@@ -51,7 +51,7 @@ def test_a_redirection_to_this_node_leads_back() -> None:
 
 def test_the_error_says_who_was_tried_and_why_each_failed() -> None:
     some = sources(A)
-    some.add([[C, "c:1"], ["no id", "x"]])
+    some.add([[C, "c:1"], ["no id", "x"], [A], 5])
     for why in ("lost after 3 of 9 bytes", "lost after 3 of 9 bytes", "nothing listens there"):
         some.failed(A, why)
     some.exclude(C, "it is not there")
