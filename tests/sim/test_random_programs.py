@@ -7,7 +7,6 @@ from dataclasses import replace
 from asyncray.pytest_plugin import SEEDS_ATTRIBUTE
 from asyncray.simulation.cluster import SimCluster
 from asyncray.simulation.faults import PROFILES
-from asyncray.simulation.network import Conditions
 from asyncray.simulation.trial import run_trial
 
 
@@ -28,7 +27,7 @@ def test_a_random_program_with_large_values_is_right_on_one_node(sim_seed: int) 
 def test_a_random_program_is_right_when_copies_take_long(sim_seed: int) -> None:
     """A large value is on its way for a tenth of a second: most faults come in the middle of some."""
     profile = profile_of(sim_seed)
-    conditions = replace(PROFILES[profile].conditions or Conditions(), bandwidth=1e6)
+    conditions = replace(PROFILES[profile].conditions, bandwidth=1e6)
     cluster = SimCluster(sim_seed, conditions=conditions, horizon=10_000)
     run_trial(sim_seed, profile, operations=100, cluster=cluster)
 
