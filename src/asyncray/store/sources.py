@@ -34,7 +34,7 @@ class Sources:
         self.add(given)
 
     def add(self, others: Iterable[object]) -> None:
-        """`[node_id, address]` each; what is none is left out. More nodes that may have it: they are tried after those that have not failed yet."""
+        """More nodes that may have it, `[node_id, address]` each; what is no such pair is left out."""
         for other in others:
             match other:  # other processes have sent it
                 case [bytes(node_id), str(address), *_] if node_id != self._own:
