@@ -193,6 +193,7 @@ class _Sending(_Link):
             self.connection.out.write(self, _deliver, None, 64)
             return
         self._task = asyncio.get_running_loop().create_task(self._send(source, offset), name="bulk send")
+        self._task.add_done_callback(lambda _: source.close())  # it may be cancelled before it has begun
 
     async def _send(self, source: Source, offset: int) -> None:
         out = self.connection.out
@@ -212,8 +213,6 @@ class _Sending(_Link):
             self.connection.abort(f"nothing was taken for {patience:g} s")
         except OSError as error:
             self.connection.abort(str(error))
-        finally:
-            source.close()
 
     def on_sent(self) -> None:
         self._room.set()

@@ -1,0 +1,21 @@
+"""Seeds with which random programs have found a bug, which is mended."""
+
+from __future__ import annotations
+
+import pytest
+
+from asyncray.simulation.trial import run_trial
+
+
+@pytest.mark.parametrize(
+    ("seed", "profile"),
+    [
+        (359, "dying workers"),  # the bytes of an object were not sent, and stayed pinned at their source
+        (23, "dying drivers"),  # a driver died while it joined, and its node knew it for ever
+        (29, "dying drivers"),  # so did the control plane
+        (240, "dying drivers"),  # a worker was to exit, and what it asked for to finish its work was not answered
+        (3, "dying control plane"),  # an error that several had got kept an actor's handle alive
+    ],
+)
+def test_a_program_that_has_failed_once_is_right(seed: int, profile: str) -> None:
+    run_trial(seed, profile)
