@@ -37,6 +37,8 @@ class Config:
     """How long a lease without work is kept."""
     lease_requests_in_flight: int = 16
     """Lease requests per scheduling class that wait at a node at the same time."""
+    link_idle_timeout: float = 3.0
+    """A connection with another process, or another node, that has been of no use for this long is closed."""
     pipeline_time: float = 0.005
     """Tasks are sent ahead to a worker up to about this much work."""
     pipeline_limit: int = 256

@@ -26,6 +26,9 @@ Message = tuple[Any, ...] | list[Any]
 HELLO: Final = 1  # address, role ("driver", "worker", "node"): who dialled; the first message of each stream
 
 # ---- peer streams: between two processes that run user code
+PART: Final = 2  # messages received, streams of the link: nothing is needed of the receiver any more, nor sent for now
+PARTED: Final = 3  # the answer to PART: nor does the other side need anything; the link is over, and nobody is lost
+STAY: Final = 4  # the answer to PART: the other side does, or messages have crossed
 TEMPLATE: Final = 10  # template_id, function_id (or actor_id), name, num_returns, is_method
 TASK: Final = 11  # task_id, template_id, arguments (value), references or None (see worker/arguments.py)
 RESULT: Final = 12  # task_id, status, returns (each a value, or [state, value or location, contained]), microseconds
@@ -46,6 +49,8 @@ LOG: Final = 54  # pid, name of the task or actor, "stdout" or "stderr", lines: 
 
 # ---- node streams: a process and its node manager (or another node's, for leases)
 REGISTER: Final = 30  # pid, job_id or None, job {"sys_path": [str, ...], "namespace": str, ...}; empty for a worker
+LEAVE: Final = 26  # request_id: the process holds no lease here, and wants none; one that it gets now is returned
+LEFT: Final = 29  # request_id: all before that LEAVE has arrived; the session can end
 WELCOME: Final = 31  # node_id, node address (host:port), arena_path, arena_capacity in bytes
 LEASE_REQUEST: Final = (
     32  # request_id, resources {name: units of 1/10000}, job_id, spilled (already sent on by a node), task, retriable
@@ -152,6 +157,9 @@ _NONE = type(None)
 SHAPES: Final[dict[int, frozenset[tuple[type, ...]]]] = dict(
     (
         _shapes(HELLO, list, str),
+        _shapes(PART, int, int),
+        _shapes(PARTED),
+        _shapes(STAY),
         _shapes(TEMPLATE, int, bytes, str, int, bool),
         _shapes(TASK, bytes, int, bytes, (list, _NONE)),
         _shapes(RESULT, bytes, int, list, int),
@@ -169,6 +177,8 @@ SHAPES: Final[dict[int, frozenset[tuple[type, ...]]]] = dict(
         _shapes(DISCARD, list),
         _shapes(DISCARDED, list),
         _shapes(REGISTER, int, (bytes, _NONE), dict),
+        _shapes(LEAVE, int),
+        _shapes(LEFT, int),
         _shapes(WELCOME, bytes, str, str, int),
         _shapes(LEASE_REQUEST, int, dict, bytes, bool, str, bool),
         _shapes(LEASE_TASK, bytes, str, bool),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from asyncray.config import DEFAULT
 from asyncray.pytest_plugin import SEEDS_ATTRIBUTE
 from asyncray.simulation.cluster import SimCluster
 from asyncray.simulation.faults import PROFILES
@@ -24,6 +25,14 @@ def test_a_random_program_with_large_values_is_right_on_one_node(sim_seed: int) 
     run_trial(sim_seed, profile_of(sim_seed), nodes=1, operations=100)
 
 
+def test_a_random_program_is_right_when_processes_part_as_soon_as_they_can(sim_seed: int) -> None:
+    profile = profile_of(sim_seed)
+    config = replace(DEFAULT, link_idle_timeout=0.004, reference_sweep_interval=0.002, idle_sweep_interval=0.01)
+    conditions = PROFILES[profile].conditions
+    cluster = SimCluster(sim_seed, config=config, conditions=conditions, horizon=10_000)
+    run_trial(sim_seed, profile, cluster=cluster)
+
+
 def test_a_random_program_is_right_when_copies_take_long(sim_seed: int) -> None:
     """A large value is on its way for a tenth of a second: most faults come in the middle of some."""
     profile = profile_of(sim_seed)
@@ -34,4 +43,5 @@ def test_a_random_program_is_right_when_copies_take_long(sim_seed: int) -> None:
 
 setattr(test_a_random_program_is_right_and_leaves_nothing, SEEDS_ATTRIBUTE, 50)
 setattr(test_a_random_program_with_large_values_is_right_on_one_node, SEEDS_ATTRIBUTE, 12)
+setattr(test_a_random_program_is_right_when_processes_part_as_soon_as_they_can, SEEDS_ATTRIBUTE, 20)
 setattr(test_a_random_program_is_right_when_copies_take_long, SEEDS_ATTRIBUTE, 12)

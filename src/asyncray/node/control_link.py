@@ -205,5 +205,5 @@ class ControlLink(Manager):
         self._send(messages.PROCESS_DIED, worker.process_id, cause)
 
     def _session_lost(self, session: Session) -> None:
-        if session.role == "driver":
+        if session.role == "driver" and not session.left:
             self._store.owner_lost(session.process_id)

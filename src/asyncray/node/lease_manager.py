@@ -56,6 +56,7 @@ class LeaseManager(Manager):
             messages.LEASE_CANCEL: self._on_cancel,
             messages.LEASE_TASK: self._on_task,
             messages.LEASE_RETURN: self._on_return,
+            messages.LEAVE: self._on_leave,
             messages.BLOCKED: self._on_blocked,
             messages.UNBLOCKED: self._on_unblocked,
         }
@@ -184,6 +185,13 @@ class LeaseManager(Manager):
         if lease is not None:
             self._release(lease)
             self.pump()
+
+    def _on_leave(self, session: Session, number: int) -> None:
+        """Leases that it has were granted when it had taken its requests back, which it has not heard yet."""
+        for lease in self.scheduler.process_lost(session.process_id):
+            self._release(lease)
+        session.send(messages.LEFT, number)
+        self.pump()
 
     def _release(self, lease: Lease) -> None:
         """The lease is over, and its worker, if it has one, is free for others."""

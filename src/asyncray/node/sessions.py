@@ -24,7 +24,7 @@ Handler = Callable[..., None]
 class Session:
     """One process, as this node knows it. Lives as long as its stream."""
 
-    __slots__ = ("__weakref__", "_sessions", "address", "job_id", "pid", "process_id", "role", "stream")
+    __slots__ = ("__weakref__", "_sessions", "address", "job_id", "left", "pid", "process_id", "role", "stream")
 
     def __init__(self, sessions: Sessions, stream: FrameStream) -> None:
         self._sessions = sessions
@@ -34,6 +34,8 @@ class Session:
         self.role = ""
         self.pid = 0
         self.job_id: bytes | None = None
+        self.left = False
+        """The process needs nothing of this node now: the end of the stream is not its death."""
 
     def __repr__(self) -> str:
         return f"<session of {self.role or 'unknown'} {self.process_id.hex()[:8]} pid {self.pid}>"
@@ -51,6 +53,7 @@ class Session:
         if handler is None or not self.process_id:
             stream.close(ProtocolError(f"message {kind} does not belong on a node's stream"))
             return
+        self.left = kind == messages.LEAVE
         handler(self, *message[1:])
 
     def on_close(self, stream: FrameStream, error: Exception | None) -> None:
@@ -105,7 +108,7 @@ class Sessions(Manager):
         if self.by_process.get(session.process_id) is not session:
             return
         del self.by_process[session.process_id]
-        if session.role == "driver" and session.job_id is not None:
+        if session.role == "driver" and session.job_id is not None and not session.left:
             self.jobs.pop(session.job_id, None)  # its job may not have begun: then nobody will say that it has ended
         _log.debug("%r ended: %s", session, error)
         for callback in self.on_lost:

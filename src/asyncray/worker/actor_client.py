@@ -39,6 +39,7 @@ class ActorLane:
         "in_flight",
         "lifetime",
         "link",
+        "parted",
         "queue",
         "registration",
         "state",
@@ -61,6 +62,8 @@ class ActorLane:
         """Done when the actor is dead, if somebody waits for that."""
         self.error: bytes | None = None
         self.link: PeerLink | None = None
+        self.parted: Address | None = None
+        """Where the actor is, if the link with it has ended while there was nothing to do: the next call dials."""
         self.queue: deque[PendingTask] = deque()
         self.in_flight: dict[bytes, PendingTask] = {}
         self.unresolved: set[PendingTask] = set()
@@ -81,6 +84,8 @@ class ActorClient:
         runtime.control.handlers[messages.ACTOR_STATE] = self._on_state
         runtime.control.on_lost.append(self._control_lost)
         runtime.peers.on_lost.append(self._link_lost)
+        runtime.peers.on_parted.append(self._link_parted)
+        runtime.peers.needed.append(self._called)
 
     # ------------------------------------------------------------------- creation
 
@@ -152,6 +157,8 @@ class ActorClient:
         if not lane.in_flight and not lane.queue:
             with self._runtime.ownership_lock:
                 self._runtime.ownership.hold_task(lane.lifetime)
+        if lane.parted is not None:
+            lane.link, lane.parted = self._runtime.peers.link(lane.parted), None
         if task.references is None:
             if lane.link is not None and not lane.queue:
                 self._send(lane, lane.link, task)
@@ -272,7 +279,7 @@ class ActorClient:
             link = self._runtime.peers.link(address)
             if lane.link is not link:
                 self._strand(lane)
-                lane.link = link
+                lane.link, lane.parted = link, None
             self._created(lane)
             if lane.lifetime.owner is None and lane.lifetime.state == 0:
                 self._runtime.objects.resolve(lane.lifetime, INLINE, serialization.dumps(None))
@@ -281,7 +288,7 @@ class ActorClient:
     def _die(self, lane: ActorLane, error: bytes | None) -> None:
         if lane.state == "DEAD":
             return
-        lane.state, lane.link = "DEAD", None
+        lane.state, lane.link, lane.parted = "DEAD", None, None
         if lane.ended is not None:
             lane.ended.set_result(None)
             lane.ended = None
@@ -326,9 +333,19 @@ class ActorClient:
                 wait = _FATE_WAIT if self._runtime.control.connected else 0
                 self._runtime.loop.call_later(wait, self._unreachable, lane, cause)
 
+    def _called(self) -> set[bytes]:
+        """The processes of actors that have calls to answer."""
+        lanes = self.lanes.values()
+        return {lane.link.process_id for lane in lanes if lane.link is not None and (lane.in_flight or lane.queue)}
+
+    def _link_parted(self, link: PeerLink) -> None:
+        for lane in self.lanes.values():
+            if lane.link is link:
+                lane.link, lane.parted = None, link.address
+
     def _unreachable(self, lane: ActorLane, cause: str) -> None:
         """The stream has ended, and nobody says that the actor has: its calls cannot be known to have run."""
-        if lane.state == "DEAD" or lane.link is not None:
+        if lane.state == "DEAD" or lane.link is not None or lane.parted is not None:
             return
         self._die(lane, serialization.dumps_error(ActorUnavailableError(f"the actor is out of reach: {cause}")))
         lane.state = "LOST"  # the next call asks again
@@ -337,7 +354,7 @@ class ActorClient:
         for lane in list(self.lanes.values()):
             if lane.state == "PENDING":
                 self._die(lane, serialization.dumps_error(ActorDiedError(f"the control plane is gone: {error}")))
-            elif lane.state == "ALIVE" and lane.link is None:  # nobody is left who could tell its fate
+            elif lane.state == "ALIVE" and lane.link is None and lane.parted is None:  # nobody could tell its fate
                 self._unreachable(lane, f"the control plane is gone, too: {error}")
 
 

@@ -29,7 +29,7 @@ class ReceivedTemplate:
 
 
 class Call:
-    """One task or actor call, received and not yet answered."""
+    """One task or actor call, received and not yet answered: until `over`, its link lasts."""
 
     __slots__ = (
         "execution",
@@ -56,6 +56,7 @@ class Call:
         references: list[list[Any]] | None,
     ) -> None:
         self.link = link
+        link.calls += 1
         self.task_id = task_id
         self.template = template
         self.payload = payload
@@ -73,3 +74,7 @@ class Call:
         self.stored: list[bytes] = []
         """Ids of the returned objects that are in the node's store already."""
         self.microseconds = 0
+
+    def over(self) -> None:
+        """It has been answered, or handed back."""
+        self.link.calls -= 1

@@ -238,6 +238,7 @@ class Executor:
 
     def _send_result_now(self, call: Call) -> None:
         call.link.send((messages.RESULT, call.task_id, call.status, call.returns, call.microseconds))
+        call.over()
 
     def forward_output(self, stream: str, lines: str) -> None:
         """Has the driver show what user code printed. Any thread."""
@@ -278,6 +279,7 @@ class Executor:
                     break
                 self._outstanding -= 1
                 returned.setdefault(item.link, []).append(item.task_id)
+                item.over()
                 self.arrivals.unpin(item)
         except Empty:
             pass

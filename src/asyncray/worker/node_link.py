@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from asyncray import messages
 from asyncray.errors import AsyncrayError, NodeDiedError, ProtocolError
@@ -19,12 +19,16 @@ ROUTE = "/asyncray.Node/Session"
 
 Handler = Callable[..., None]
 
+_LOOKS: Final = 3
+"""So many looks in a row must find a link to be of no use before it ends."""
+
 
 class NodeLink:
     """The stream with one node manager. `target` is where it was dialled."""
 
     __slots__ = (
         "_backlog",
+        "_leaving",
         "_next_request",
         "_nodes",
         "_requests",
@@ -36,6 +40,7 @@ class NodeLink:
         "node_id",
         "stream",
         "target",
+        "unused",
         "welcomed",
     )
 
@@ -50,11 +55,21 @@ class NodeLink:
         self.arena_capacity = 0
         self.welcomed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.lost = False
+        """It has ended, one way or another."""
+        self.unused = 0
+        """How often in a row it was found to be of no use."""
+        self._leaving = 0
+        """Number of the LEAVE after which nothing was sent."""
         self._requests: dict[int, asyncio.Future[list[Any]]] = {}
         self._next_request = 0
         self._backlog: list[Message] = []
 
+    @property
+    def awaits_answers(self) -> bool:
+        return bool(self._requests) or self.stream is None
+
     def send(self, *message: Any) -> None:
+        self.unused = self._leaving = 0
         if self.stream is not None:
             self.stream.send(message)
         elif not self.lost:
@@ -85,6 +100,23 @@ class NodeLink:
         future = self._requests.pop(number, None)
         if future is not None and not future.done():
             future.set_result(list(fields))
+
+    def leave(self) -> None:
+        """Asks for the end of the link, which comes with the answer, unless something else is sent before."""
+        self._next_request += 1
+        self.send(messages.LEAVE, self._next_request)
+        self._leaving = self._next_request
+
+    def left(self, number: int) -> bool:
+        """The node has answered a LEAVE, so that all that was sent before has arrived. Whether the link is over now."""
+        if number != self._leaving:
+            return False
+        self.lost = True
+        if self.stream is not None:
+            self.stream.close()
+        if self.channel is not None:
+            self.channel.close()
+        return True
 
     def opened(self, channel: Channel, stream: FrameStream) -> None:
         if self.lost:  # while it was dialled
@@ -133,7 +165,8 @@ class Nodes:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._links: dict[str, NodeLink] = {}
-        self.handlers: dict[int, Handler] = {}
+        self._next_look = 0.0
+        self.handlers: dict[int, Handler] = {messages.LEFT: self._on_left}
         self.on_lost: list[Callable[[NodeLink, NodeDiedError], None]] = []
         self.own: NodeLink | None = None
 
@@ -180,6 +213,24 @@ class Nodes:
 
     def all(self) -> list[NodeLink]:
         return list(self._links.values())
+
+    def sweep(self, now: float) -> None:
+        """Leaves nodes that have been of no use for a while. What has leases or requests for them there says so."""
+        if now < self._next_look:
+            return
+        self._next_look = now + self._runtime.config.link_idle_timeout / (_LOOKS - 1)
+        needed = self._runtime.submitter.nodes_needed()
+        for link in self.all():
+            if link is self.own or link.awaits_answers or link.target in needed:
+                link.unused = 0
+                continue
+            link.unused += 1
+            if link.unused == _LOOKS:  # for the answer there is time
+                link.leave()
+
+    def _on_left(self, link: NodeLink, number: int) -> None:
+        if link.left(number) and self._links.get(link.target) is link:
+            del self._links[link.target]
 
     def close(self) -> None:
         for link in self.all():

@@ -1,9 +1,9 @@
-"""Links with the other processes that run user code: one per process, dialled when first needed."""
+"""Links with the other processes that run user code: one per process, dialled when first needed, ended when idle."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import TYPE_CHECKING, Any, Final
 
 from asyncray import messages
@@ -11,6 +11,7 @@ from asyncray.errors import AsyncrayError, NodeDiedError, ProtocolError
 from asyncray.messages import Address, Message
 from asyncray.rpc.network import Channel
 from asyncray.rpc.stream import FrameStream
+from asyncray.worker.parting import Parting
 
 if TYPE_CHECKING:
     from asyncray.worker.runtime import Runtime
@@ -25,13 +26,16 @@ Handler = Callable[..., None]
 _FEW_TEMPLATES: Final = 8
 """Up to so many a tuple is searched as fast as a set, and takes a third of the memory."""
 
+_LOOKS: Final = 3
+"""So many looks in a row must find a link idle before this process asks to part."""
 
-class PeerLink:
+
+class PeerLink(Parting[FrameStream]):
     """Another process. What is sent before the stream is there waits for it.
 
     Both sides may dial at the same time; each then sends on the stream that it had first, for as long as
     that lives, so that the messages of one direction keep their order. The end of either stream means that
-    the process is gone.
+    the process is gone, unless the two have agreed to part.
     """
 
     # In a large cluster a process has thousands of links: with slots, and without what few of them need, each takes a
@@ -40,25 +44,34 @@ class PeerLink:
         "_backlog",
         "_waiting",
         "address",
+        "calls",
         "channel",
+        "counted",
+        "dialling",
+        "idle",
         "leased",
         "lost",
         "process_id",
         "received_templates",
         "stream",
-        "streams",
         "templates",
     )
 
     def __init__(self, address: Address) -> None:
+        super().__init__()
         self.address = address
         self.process_id: bytes = address[0]
         self.stream: FrameStream | None = None
-        """On which to send."""
-        self.streams: list[FrameStream] = []
-        """Two when both sides have dialled."""
+        """On which to send; None also while the other side has been asked to part."""
         self.channel: Channel | None = None
         """Of the stream that was dialled here."""
+        self.dialling = False
+        self.calls = 0
+        """Calls of the other side that have not been answered."""
+        self.counted = 0
+        """Messages either way, when they were last counted."""
+        self.idle = 0
+        """How often in a row there were no new ones."""
         self.templates: tuple[int, ...] | set[int] = ()
         """Numbers of the templates that the other side has been told."""
         self.received_templates: dict[int, Any] = {}
@@ -66,6 +79,7 @@ class PeerLink:
         self.leased = False
         """Whether the other side, a worker, has been told of this process's job."""
         self.lost = False
+        """It has ended, one way or another."""
         self._backlog: list[Message] = []
         self._waiting: list[Callable[[], None]] | None = None
 
@@ -79,6 +93,7 @@ class PeerLink:
     def send(self, message: Message) -> None:
         stream = self.stream
         if stream is not None:
+            self.sent += 1
             stream.send(message)
         elif not self.lost:
             self._backlog.append(message)
@@ -86,24 +101,56 @@ class PeerLink:
     def attach(self, stream: FrameStream) -> None:
         if self.lost:  # while it was dialled
             stream.close()
-            return
-        self.streams.append(stream)
-        if self.stream is None:
-            self.stream = stream
-            for message in self._backlog:
-                stream.send(message)
-            self._backlog = []
-            self._settle()
+        elif self.came(stream) and self.stream is None:
+            self._use(stream)
 
     def close(self) -> None:
         """Ends all of its streams: the other side must not go on with one of which this side knows nothing more."""
-        for stream in self.streams:
+        for stream in (*self.streams, *self.late):
             stream.close()
-        self.streams = []
+        self.streams, self.late, self.asked = [], (), None
         self._backlog = []
         if self.channel is not None:
             self.channel.close()
             self.channel = None
+        self._settle()
+
+    @property
+    def has_backlog(self) -> bool:
+        return bool(self._backlog)
+
+    def ask_to_part(self) -> None:
+        stream = self.stream
+        assert stream is not None
+        stream.send((messages.PART, self.received, len(self.streams)))
+        self.ask(stream)
+        self.stream = None
+        self.templates, self.leased = (), False  # of what is sent from now on the other side may know nothing
+
+    def stay(self) -> None:
+        """The other side does not want to part."""
+        stream = self.refused()
+        if stream is not None:
+            self._use(stream)
+
+    def begin_anew(self) -> bool:
+        """The two have parted. Whether there is something for the next link already; if not, this is the end."""
+        if self.streams:
+            self._use(self.streams[0])
+            return True
+        self.received_templates = {}
+        self.lost = not self._backlog
+        if self.lost:
+            self.stream = None
+            self._settle()
+        return not self.lost
+
+    def _use(self, stream: FrameStream) -> None:
+        self.stream = stream
+        backlog, self._backlog = self._backlog, []
+        self.sent += len(backlog)
+        for message in backlog:
+            stream.send(message)
         self._settle()
 
     def _settle(self) -> None:
@@ -145,14 +192,47 @@ class _PeerStream:
             stream.close()
             return
         handler = self._peers.handlers.get(message[0])
-        if handler is None:
+        if handler is not None:
+            link.heard(stream)
+            handler(link, *message[1:])
+        elif (parting := self._peers.partings.get(message[0])) is not None:
+            parting(link, stream, *message[1:])
+        else:
             stream.close(ProtocolError(f"message {message[0]} does not belong on a peer stream"))
-            return
-        handler(link, *message[1:])
 
     def on_close(self, stream: FrameStream, error: Exception | None) -> None:
         if self._link is not None:
             self._peers.lose(self._link, error)
+
+
+class _Farewell:
+    """Receives for the streams of a link that is over, until they have ended."""
+
+    __slots__ = ("_all", "_channel", "_streams", "node_id")
+
+    def __init__(self, everything: dict[_Farewell, None], link: PeerLink, streams: list[FrameStream]) -> None:
+        self._all = everything
+        self._streams = streams
+        self._channel, link.channel = link.channel, None
+        self.node_id: bytes = link.address[1]
+        everything[self] = None
+        for stream in streams:
+            stream.receiver = self
+
+    def on_message(self, stream: FrameStream, message: list[Any]) -> None:
+        if message[0] == messages.PARTED:  # both have asked, and agreed
+            self.close()
+
+    def on_close(self, stream: FrameStream, error: Exception | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self in self._all:
+            del self._all[self]
+            for stream in self._streams:
+                stream.close()
+            if self._channel is not None:
+                self._channel.close()
 
 
 class Peers:
@@ -161,8 +241,19 @@ class Peers:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._links: dict[bytes, PeerLink] = {}
+        self._farewells: dict[_Farewell, None] = {}
+        self._next_look = 0.0
         self.handlers: dict[int, Handler] = {}
+        self.partings: dict[int, Handler] = {
+            messages.PART: self._on_part,
+            messages.PARTED: self._on_parted,
+            messages.STAY: self._on_stay,
+        }
+        self.needed: list[Callable[[], Container[bytes]]] = []
+        """Each says with which processes a link must last, for a death to be noticed, or for an answer to come."""
         self.on_lost: list[Callable[[PeerLink, str], None]] = []
+        self.on_parted: list[Callable[[PeerLink], None]] = []
+        """A link has ended, and its process lives: another one can be dialled."""
         self.streams = {ROUTE: lambda stream: _PeerStream(self, None)}
 
     def link(self, address: Address) -> PeerLink:
@@ -174,7 +265,7 @@ class Peers:
         elif link is None:
             link = self._links[address[0]] = PeerLink(address)
             self._runtime.ownership.process_connected(link.process_id)
-            self._runtime.spawn(self._dial(link), name=f"dial {link.process_id.hex()[:8]}")
+            self._begin_to_dial(link)
         return link
 
     def find(self, process_id: bytes) -> PeerLink | None:
@@ -193,6 +284,9 @@ class Peers:
         for link in list(self._links.values()):
             if link.address[1] == node_id:
                 self.lose(link, NodeDiedError(f"its node {node_id.hex()[:8]} is dead"))
+        for farewell in list(self._farewells):
+            if farewell.node_id == node_id:
+                farewell.close()
 
     def lose(self, link: PeerLink, error: Exception | None) -> None:
         """The process is gone, or out of reach: everything that depends on it is told, once."""
@@ -209,6 +303,60 @@ class Peers:
     def close(self) -> None:
         for link in list(self._links.values()):
             self.lose(link, None)
+        for farewell in list(self._farewells):
+            farewell.close()
+
+    def sweep(self, now: float) -> None:
+        """Asks those to part with whom there has been nothing to do for a while."""
+        if now < self._next_look:
+            return
+        self._next_look = now + self._runtime.config.link_idle_timeout / (_LOOKS - 1)
+        needed = None
+        for link in list(self._links.values()):
+            count = link.sent + link.received
+            link.idle = link.idle + 1 if link.counted == count else 0
+            link.counted = count
+            if link.idle >= _LOOKS - 1 and link.stream is not None:
+                if needed is None:
+                    needed = [processes() for processes in self.needed]
+                if self._is_free(link, needed):
+                    link.ask_to_part()
+
+    def _is_free(self, link: PeerLink, needed: list[Container[bytes]]) -> bool:
+        """Whether nothing needs the link."""
+        busy = link.dialling or link.calls or link.has_backlog
+        return not busy and not any(link.process_id in processes for processes in needed)
+
+    def _on_part(self, link: PeerLink, stream: FrameStream, received: int, streams: int) -> None:
+        free = self._is_free(link, [processes() for processes in self.needed])
+        agrees = link.agrees(stream, received, streams, free=free)
+        stream.send((messages.PARTED if agrees else messages.STAY,))
+        if agrees:
+            self._part(link)
+
+    def _on_parted(self, link: PeerLink, stream: FrameStream) -> None:
+        if link.asked is None:
+            stream.close(ProtocolError("a process parts that was not asked to"))
+        else:
+            self._part(link).close()
+
+    def _on_stay(self, link: PeerLink, stream: FrameStream) -> None:
+        link.stay()
+
+    def _part(self, link: PeerLink) -> _Farewell:
+        """The link is over, and its process not lost. What is there for the next one goes on with that."""
+        farewell = _Farewell(self._farewells, link, link.parted())
+        if not link.begin_anew():
+            del self._links[link.process_id]
+            for callback in self.on_parted:
+                callback(link)
+        elif link.stream is None:
+            self._begin_to_dial(link)
+        return farewell
+
+    def _begin_to_dial(self, link: PeerLink) -> None:
+        link.dialling = True
+        self._runtime.spawn(self._dial(link), name=f"dial {link.process_id.hex()[:8]}")
 
     async def _dial(self, link: PeerLink) -> None:
         try:
@@ -217,9 +365,11 @@ class Peers:
             stream = await channel.open(ROUTE, _PeerStream(self, link), hello)
         except (AsyncrayError, OSError) as error:
             _log.debug("cannot reach process %s: %s", link.process_id.hex()[:8], error)
+            link.dialling = False
             if link.stream is None:  # else the other side has dialled meanwhile
                 self.lose(link, error)
             return
+        link.dialling = False
         link.attach(stream)
         if link.lost:
             link.close()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from asyncray import messages, serialization
 from asyncray.errors import ObjectFreedError, ObjectLostError, OwnerDiedError
-from asyncray.ids import store_key
+from asyncray.ids import owner_of, store_key
 from asyncray.messages import ERROR, GONE, STORED, Address
 from asyncray.worker.location import Location
 from asyncray.worker.peers import PeerLink
@@ -29,6 +29,7 @@ class Reader:
         """By store key: owners that have been asked where an object is, and have yet to answer."""
         runtime.peers.handlers[messages.RELOCATED] = self._on_relocated
         runtime.peers.on_lost.append(self._link_lost)
+        runtime.peers.needed.append(lambda: {owner_of(key) for key in self._asked})
 
     async def pin(self, object_id: bytes, location: Location, owner: Address | None) -> Pin:
         """Pins a stored object of `owner` (None: of this process) in this node's store.

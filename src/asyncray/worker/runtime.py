@@ -146,6 +146,7 @@ class Runtime:
         self.peers.handlers[messages.LOG] = self._on_log
         self.control.handlers[messages.WARNING] = _log.warning
         self.peers.on_lost.append(lambda link, cause: self._process_lost(link.process_id))
+        self.peers.needed.append(lambda: self.ownership.ties)
 
     # ----------------------------------------------------------------- life
 
@@ -314,11 +315,14 @@ class Runtime:
                 self._apply_effects()
 
     def _sweep(self) -> None:
-        """What need not happen at once: dropped references of an idle process, idle leases, unused pins."""
+        """What need not happen at once: dropped references of an idle process, idle leases and links, unused pins."""
         if self.dropped:
             self.schedule_turn()
-        self.submitter.sweep(self.loop.time())
+        now = self.loop.time()
+        self.submitter.sweep(now)
         self.store.sweep()
+        self.nodes.sweep(now)
+        self.peers.sweep(now)
         active, self._active = self._active, False
         interval = self.config.reference_sweep_interval if active else self.config.idle_sweep_interval
         self._sweeper = self.loop.call_later(interval, self._sweep)

@@ -55,6 +55,7 @@ class Submitter:
         self.dependencies = Dependencies(runtime)
         runtime.peers.handlers |= {messages.RESULT: self.on_result, messages.HANDBACK: self._on_handback}
         runtime.peers.on_lost.append(self._link_lost)
+        runtime.peers.needed.append(lambda: self._by_worker)
         runtime.nodes.handlers |= {
             messages.LEASE_GRANTED: self._on_granted,
             messages.LEASE_SPILLED: self._on_spilled,
@@ -159,6 +160,10 @@ class Submitter:
             if pipeline.idle():
                 self._cancelled.pop(pipeline, None)
                 del self._pipelines[key]
+
+    def nodes_needed(self) -> set[str]:
+        """Where this process has leases, or has asked for some."""
+        return {lease.node for lease in self._leases.values()} | {node.target for _, node, _ in self._requests.values()}
 
     def withdraw(self, reference: Reference) -> None:
         """Lets go of the task of a reference that has just been cancelled, unless it has been sent."""

@@ -301,3 +301,19 @@ async def test_nothing_happens_later_once_it_has_stopped() -> None:
     await node.leases.stop()
     await asyncio.sleep(1)
     assert driver.heard(messages.LEASE_RECLAIM) == []
+
+
+@virtually
+async def test_who_leaves_returns_a_lease_of_which_it_has_not_heard_and_the_worker_lives() -> None:
+    node, workers = await node_with_workers(CPU=1)
+    driver, other = node.driver(), node.driver(OTHER_JOB)
+    driver.ask(1)
+    driver.say(messages.LEASE_CANCEL, 1)  # it has crossed the grant
+    driver.say(messages.LEAVE, 2)
+    assert driver.heard(messages.LEFT) == [(2,)]
+    assert node.resources.available == node.resources.total
+    assert node.pool.idle_count() == len(workers)
+    ((_, lease, _),) = driver.granted()
+    driver.say(messages.LEASE_RETURN, lease)
+    other.ask(1)
+    assert len(other.granted()) == 1

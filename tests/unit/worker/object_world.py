@@ -144,7 +144,7 @@ class Process:
         self.tasks: set[asyncio.Task[Any]] = set()
         own = Link(self, node)
         self.runtime: Any = SimpleNamespace(
-            peers=SimpleNamespace(handlers={}, on_lost=[], link=self._link, find=self._find),
+            peers=SimpleNamespace(handlers={}, needed=[], on_lost=[], link=self._link, find=self._find),
             nodes=SimpleNamespace(
                 handlers={},
                 on_lost=[],

@@ -3,6 +3,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+from asyncray import messages
+from asyncray.config import Config
 from asyncray.worker.node_link import NodeLink, Nodes
 
 
@@ -21,3 +23,81 @@ async def test_a_request_that_another_node_sends_home_takes_the_link_that_is_the
     assert nodes.other("10.0.0.1:7000") is nodes.own
     assert nodes.other("10.0.0.2:7000") is not nodes.own
     assert spawned == ["dial node 10.0.0.2:7000"]
+
+
+class Stream:
+    def __init__(self) -> None:
+        self.sent: list[Any] = []
+        self.closed = False
+
+    def send(self, message: Any) -> None:
+        self.sent.append(message)
+
+    def close(self, error: Exception | None = None) -> None:
+        self.closed = True
+
+
+class Elsewhere:
+    """A process that is linked with another node, and looks whether it needs it."""
+
+    def __init__(self) -> None:
+        self.needed: set[str] = set()
+        submitter = SimpleNamespace(nodes_needed=lambda: self.needed)
+        runtime: Any = SimpleNamespace(
+            stopping=False, config=Config(), submitter=submitter, spawn=lambda coroutine, *, name: coroutine.close()
+        )
+        self.nodes = Nodes(runtime)
+        self.lost: list[NodeLink] = []
+        self.nodes.on_lost.append(lambda link, cause: self.lost.append(link))
+        self.link = self.nodes.other("10.0.0.2:7000")
+        self.stream: Any = Stream()
+        channel: Any = Stream()
+        self.link.opened(channel, self.stream)
+        self._now = 0.0
+
+    def wait(self) -> None:
+        """For a while."""
+        for _ in range(4):
+            self._now += Config().link_idle_timeout
+            self.nodes.sweep(self._now)
+
+    def answer(self, number: int) -> None:
+        self.link.on_message(self.stream, [messages.LEFT, number])
+
+
+async def test_a_link_of_no_use_ends_once_the_node_has_everything_and_that_is_no_death() -> None:
+    here = Elsewhere()
+    here.link.send(messages.FREE, [b"key"])
+    here.wait()
+    assert here.stream.sent == [(messages.FREE, [b"key"]), (messages.LEAVE, 1)] and not here.stream.closed
+    here.answer(1)
+    assert here.stream.closed and here.nodes.all() == []
+    here.link.on_close(here.stream, None)
+    assert here.lost == [] and here.nodes.other("10.0.0.2:7000") is not here.link
+
+
+async def test_a_link_that_is_needed_again_before_the_answer_stays() -> None:
+    here = Elsewhere()
+    here.wait()
+    here.link.send(messages.LEASE_RETURN, b"lease")
+    here.answer(1)
+    assert not here.stream.closed and here.nodes.all() == [here.link]
+    here.wait()
+    here.answer(1)
+    assert not here.stream.closed, "the answer to the first LEAVE says nothing of what was sent since"
+    here.answer(2)
+    assert here.stream.closed and here.nodes.all() == []
+
+
+async def test_a_link_with_leases_or_requests_stays() -> None:
+    here = Elsewhere()
+    here.needed = {here.link.target}
+    here.wait()
+    assert here.stream.sent == []
+    here.needed = set()
+    number, _ = here.link.ask(messages.PROMOTE, b"key")
+    here.wait()
+    assert here.stream.sent == [(messages.PROMOTE, 1, b"key")]
+    here.link.answered(number, True)
+    here.wait()
+    assert here.stream.sent[1:] == [(messages.LEAVE, 2)]

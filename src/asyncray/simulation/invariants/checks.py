@@ -29,14 +29,17 @@ def consistency(state: ClusterState) -> list[str]:
     return list(_inconsistencies(state))
 
 
-def quiescence(state: ClusterState) -> list[str]:
+def quiescence(state: ClusterState, *, idle_links: bool = False) -> list[str]:
     """What is left, a sentence each, once the workload is over: all was awaited, and no user reference is held.
 
     Detached actors may live on, and keep what they refer to. Everything else takes some virtual seconds to go: leases
     and pins expire, messages travel, idle workers are reaped now and then. So ask until nothing is left, for as long
-    as the longest of these takes; and collect garbage before, which may hold references in its cycles.
+    as the longest of these takes; and collect garbage before, which may hold references in its cycles. `idle_links`:
+    so long is not waited, and links that nobody needs any more may be there.
     """
-    left = _leftovers(state, Survivors.of(state))
+    left = list(_leftovers(state, Survivors.of(state)))
+    for runtime in state.runtimes if not idle_links else ():
+        left += process_links.idle(runtime)
     return [*_inconsistencies(state), *left, *disagreements(state), *node_transfers.disagreements(state)]
 
 

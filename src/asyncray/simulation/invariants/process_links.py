@@ -38,9 +38,15 @@ def inconsistencies(runtime: Runtime) -> Iterator[str]:
 
 
 def _peer(what: str, link: PeerLink, *, dialling: bool) -> Iterator[str]:
+    if link.dialling and not dialling:
+        yield f"{what} is to be dialled, and nobody does"
+    if link.calls < 0 or (link.late and link.asked is None):
+        yield f"{what} has {link.calls} calls to answer, and {len(link.late)} streams of which nothing is known"
     if link.stream is None:
-        if not dialling:
+        if not dialling and link.asked is None:
             yield f"{what} has no stream, and nobody dials"
+    elif link.asked is not None:
+        yield f"{what} is used, though the other side has been asked to part"
     elif link.stream not in link.streams:
         yield f"{what} sends on a stream on which nothing can be received"
     elif link._backlog or link._waiting:
@@ -71,6 +77,21 @@ def _pins(where: str, runtime: Runtime) -> Iterator[str]:
             yield f"{what} is not needed, and will not be given back"
 
 
+def idle(runtime: Runtime) -> Iterator[str]:
+    """Links that nobody needs any more: they end after a while."""
+    where = runtime_name(runtime)
+    processes = [processes() for processes in runtime.peers.needed]
+    for link in runtime.peers._links.values():
+        if runtime.peers._is_free(link, processes):
+            yield f"{where}: its link with process {short(link.process_id)} is of no use any more"
+    for _ in runtime.peers._farewells:
+        yield f"{where}: a link with a process from which it has parted has not ended"
+    needed = runtime.submitter.nodes_needed()
+    for node in runtime.nodes._links.values():
+        if not (node is runtime.nodes.own or node.awaits_answers or node.target in needed):
+            yield f"{where}: its link with the node at {node.target} is of no use any more"
+
+
 def leftovers(runtime: Runtime, survivors: Survivors) -> Iterator[str]:
     """Streams are open and empty; no request, no pin, no background task; the process has started, and not ended."""
     where = runtime_name(runtime)
@@ -78,7 +99,11 @@ def leftovers(runtime: Runtime, survivors: Survivors) -> Iterator[str]:
         yield f"{where}: it is {'stopping' if runtime.stopping else 'starting'}"
         return
     for link in runtime.peers._links.values():
-        yield from _stream(f"{where}: its link with process {short(link.process_id)}", link.stream)
+        what = f"{where}: its link with process {short(link.process_id)}"
+        if link.asked is None:
+            yield from _stream(what, link.stream)
+        if link.calls or link.has_backlog:
+            yield f"{what} has {link.calls} calls to answer, and {len(link._backlog)} messages to send"
     for node in runtime.nodes._links.values():
         what = f"{where}: its link with the node at {node.target}"
         yield from _stream(what, node.stream)

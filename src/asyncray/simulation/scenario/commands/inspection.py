@@ -46,7 +46,8 @@ async def _messages_off(stage: Stage) -> None:
 async def _check(stage: Stage) -> None:
     cluster = stage.cluster
     nodes = [node.manager for node in cluster.nodes]
-    for problem in quiescence(ClusterState(cluster.control, nodes, list(cluster.runtimes.values()))) or ["quiescent"]:
+    state = ClusterState(cluster.control, nodes, list(cluster.runtimes.values()))
+    for problem in quiescence(state, idle_links=True) or ["quiescent"]:
         cluster.world.transcript.note(None, stage.names.in_text(problem))
 
 
