@@ -85,7 +85,9 @@ class ChildDaemon:
 
     def started_blocking(self) -> SessionInfo:
         """The same for a caller that cannot await."""
-        if not select.select([self._ready], [], [], _START_TIMEOUT)[0]:
+        poll = select.poll()  # `select` cannot take descriptors from 1024 on
+        poll.register(self._ready, select.POLLIN)
+        if not poll.poll(_START_TIMEOUT * 1000):
             raise self._too_slow()
         return self._read_info()
 

@@ -161,16 +161,15 @@ class Arrivals:
 
     async def _prepare_patiently(self, call: Call) -> None:
         """`prepare`, again and again while the call has to let go of its arguments."""
-        try:
-            await self.prepare(call)
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
-        else:
-            return
-        await asyncio.sleep(_PAUSE)
-        await self._prepare_patiently(call)
+        while True:
+            try:
+                await self.prepare(call)
+                return
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+            await asyncio.sleep(_PAUSE)
 
     def _pin_known(self, call: Call) -> bool:
         """Whether every stored argument could be pinned without asking the node."""

@@ -32,7 +32,6 @@ PENDING: Final = 0
 _ASKED: Final = "asked"
 """`Reference.value` of a pending borrowed object whose owner has been asked."""
 
-
 _JUST_READ: Final = 0.05
 """Seconds for which a value stays after it was read: another task may have been woken for it, too."""
 
@@ -67,7 +66,8 @@ class Objects:
         """The same; if not, has it come here, for somebody who does not wait but looks again. Any thread."""
         if self.is_here(reference):
             return True
-        self._runtime.call_soon(self._come, reference)
+        if reference.state != PENDING or reference.owner is not None:  # else it comes by itself: `wait` polls thousands
+            self._runtime.call_soon(self._come, reference)
         return False
 
     def is_cancelled(self, reference: Reference) -> bool:
@@ -93,7 +93,8 @@ class Objects:
         if state == PENDING:
             raise asyncio.InvalidStateError("the value does not exist yet")
         error = self._exception(state, reference)
-        assert error is not None
+        if error is None:  # the loop has just forgotten why the value could not be fetched
+            return self.load(reference)
         try:
             raise error
         finally:
@@ -122,6 +123,12 @@ class Objects:
         return self._exception(reference.state, reference)
 
     def _exception(self, state: int, reference: Reference) -> BaseException | None:
+        if state == STORED:
+            location = reference.value  # read once, and its error: the loop may be changing either
+            if type(location) is Location:
+                failure = location.error
+                return None if failure is None else serialization.load_error(failure)
+            state = GONE if location is None else ERROR
         if state == ERROR:
             if reference.value is CANCELLED:
                 return TaskCancelledError("the task was cancelled before it ran")
@@ -130,8 +137,6 @@ class Objects:
             return ObjectFreedError(reading.freed(reference.id))
         if state == PENDING:
             raise asyncio.InvalidStateError("the value does not exist yet")
-        if state == STORED and reference.value.error is not None:
-            return serialization.load_error(reference.value.error)
         return None
 
     def wait(self, reference: Reference, callback: Waiter, priority: int | None) -> None:

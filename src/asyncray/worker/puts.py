@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from asyncray import serialization
-from asyncray.errors import AsyncrayError
 from asyncray.ids import put_id, store_key
 from asyncray.messages import INLINE
 from asyncray.serialization import Serialized
@@ -76,7 +75,7 @@ class Puts:
     async def _store_or_fail(self, ref: ObjectRef, serialized: Serialized) -> None:
         try:
             await self._store(ref._reference, serialized, "the arguments of a call")
-        except AsyncrayError as error:
+        except Exception as error:  # whatever it is: a task waits for the reference
             self._runtime.objects.fail(ref._reference, error)
 
     async def _store(self, reference: Reference, serialized: Serialized, origin: str) -> None:

@@ -51,9 +51,13 @@ class Reader:
                 # It is where it was, says its owner, who can reach that node: perhaps this node soon can, too.
                 await asyncio.sleep(pause)
                 pause *= 2
+        own = self._runtime.nodes.own
+        where = f"node {location.node_id.hex()[:8]} at {location.node_address}"
+        if own is not None and location.node_id == own.node_id:
+            raise ObjectLostError(f"{why}; its owner takes it to be here, on {where}, and knows of no better copy")
         raise ObjectLostError(
-            f"{why}; its owner takes it to be on node {location.node_id.hex()[:8]} at {location.node_address}, which"
-            " could not be reached from here: see to the network between the two"
+            f"{why}; its owner takes it to be on {where}: see to the network between that node and this one, or to the"
+            " disk there"
         )
 
     def tell_of_copy(self, object_id: bytes, owner: Address | None) -> None:

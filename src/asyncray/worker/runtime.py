@@ -298,9 +298,9 @@ class Runtime:
             while inbox:
                 callback, args = inbox.popleft()
                 callback(*args)
-        finally:
-            if inbox:  # one has raised: the others must not wait until somebody calls again
-                self.schedule_turn()
+        except BaseException:
+            self.schedule_turn()  # the others, and the rest of this turn, must not wait until somebody calls again
+            raise
 
     def drain_dropped(self) -> None:
         dropped = self.dropped

@@ -107,7 +107,11 @@ class StoreClient:
             raise
         if offset < 0:
             raise _CREATION_ERRORS.get(kind, ObjectLostError)(why)
-        return self._attached().writable(offset, size)
+        try:
+            return self._attached().writable(offset, size)
+        except BaseException:
+            self.abort(key)
+            raise
 
     def seal(self, key: bytes) -> None:
         self._node.send(messages.SEAL, key)
@@ -194,14 +198,24 @@ class StoreClient:
             elif key in self._pins:
                 self._node.send(messages.UNPIN, key)
             else:
-                pin = self._pins[key] = Pin(key, offset, self._attached().view(offset, size))
-                self._unused[pin] = None
+                refused = self._keep(key, offset, size)
             if copy:
                 self._runtime.reader.tell_of_copy(object_of(key), request.owner)
         if (refused is None or number == request.number) and not request.answered.done():
             if self._requests.get(key) is request:
                 del self._requests[key]
             request.answered.set_result(refused)
+
+    def _keep(self, key: bytes, offset: int, size: int) -> Refused | None:
+        """The node has pinned the object for this process."""
+        try:
+            view = self._attached().view(offset, size)
+        except (OSError, ValueError) as error:  # too many open files, for one
+            self._node.send(messages.UNPIN, key)
+            return ObjectLostError, f"object {object_of(key).hex()} cannot be read by this process: {error}"
+        pin = self._pins[key] = Pin(key, offset, view)
+        self._unused[pin] = None
+        return None
 
     def _give_back(self, key: bytes, answer: asyncio.Future[list[Any]]) -> None:
         if answer.exception() is None and answer.result()[0] >= 0:

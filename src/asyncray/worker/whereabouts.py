@@ -99,6 +99,8 @@ class Whereabouts:
             link = self._runtime.nodes.other(address, node_id)
             link.send(messages.FREE, keys)
             link.welcomed.add_done_callback(lambda _: self._reached(link))
+        else:  # too long ago
+            self._telling.pop(address, None)
 
     def _reached(self, link: NodeLink) -> None:
         if not link.lost:

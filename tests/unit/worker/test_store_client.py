@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -270,4 +270,22 @@ async def test_an_object_taken_again_and_again_while_a_view_of_it_lives_costs_no
     process.client.sweep()
     assert len(process.client._unused) == 1 and process.node.pins == 1
     del view
+    process.assert_nothing_held()
+
+
+async def test_memory_that_cannot_be_attached_fails_who_asked_and_nobody_waits_for_ever(process: Process) -> None:
+    def fails(*_: Any) -> memoryview:
+        raise OSError(24, "Too many open files")
+
+    process.client._arena = cast(Any, SimpleNamespace(view=fails, writable=fails))
+    reader = process.read()
+    await settle()
+    process.node.answer(*GRANTED)
+    with pytest.raises(ObjectLostError, match="Too many open files"):
+        await reader
+    creation = asyncio.create_task(process.client.create(KEY, 8))
+    await settle()
+    process.node.answer(64, "", "")
+    with pytest.raises(OSError, match="Too many open files"):
+        await creation
     process.assert_nothing_held()
