@@ -109,6 +109,10 @@ def return_id(task_id: bytes, index: int) -> bytes:
     return task_id + index.to_bytes(4, "big")
 
 
+KEY_LENGTH = ObjectId.LENGTH + ProcessId.LENGTH
+"""Bytes of a store key."""
+
+
 def store_key(object_id: bytes, owner: bytes) -> bytes:
     """What the nodes' stores know an object by: its id (20 bytes), then the `ProcessId` of its owner (16 bytes).
 

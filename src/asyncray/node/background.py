@@ -17,6 +17,7 @@ class Background:
         self._tasks: dict[asyncio.Task[Any], None] = {}
         self._failed = asyncio.Event()
         self._failure: BaseException | None = None
+        self._stopped = False
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -25,6 +26,8 @@ class Background:
         task = asyncio.get_running_loop().create_task(coroutine, name=name)
         self._tasks[task] = None
         task.add_done_callback(self._ended)
+        if self._stopped:  # what ends with the manager may still want something done
+            task.cancel()
         return task
 
     async def run(self) -> None:
@@ -33,6 +36,7 @@ class Background:
         raise self._failure
 
     async def stop(self) -> None:
+        self._stopped = True
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()

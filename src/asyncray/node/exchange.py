@@ -278,7 +278,7 @@ class Exchange(Manager):
             except BaseException:
                 channel.close()
                 raise
-        except (AsyncrayError, OSError) as error:
+        except (AsyncrayError, OSError, ValueError) as error:  # the last for what cannot be the name of a host
             _log.debug("cannot reach node %s at %s: %s", link.node_id.hex()[:8], link.address, error)
             if link.stream is None:  # else the other side has dialled meanwhile
                 self.lose(link, error)

@@ -62,6 +62,10 @@ class PinRequests:
         self._by_key.setdefault(key, {})[request] = None
         self._consider(request)
 
+    def is_known(self, session: Session, number: int) -> bool:
+        """Whether a request of that number waits."""
+        return (session, number) in self._requests
+
     def priority(self, key: bytes) -> int | None:
         """The most urgent of those who wait for the object."""
         return min((request.priority for request in self._by_key.get(key, ())), default=None)
@@ -116,7 +120,7 @@ class PinRequests:
             self._restore(key, request.priority)
         elif self.table.is_unsealed(key) and not self.table.is_written_by(NODE, key):
             pass  # `settled` will be called
-        elif any(source[0] != self._node_id for source in request.sources):
+        elif any(type(source) is list and source[:1] != [self._node_id] for source in request.sources):
             request.fetching = self._background.spawn(self._fetch(request), name="fetch an object")
         elif not self.table.is_unsealed(key):
             self._fail(request, ObjectLostError(NOT_HERE))

@@ -77,7 +77,8 @@ class SpillManager:
             disk = self._disk_of(directory)
             with contextlib.suppress(OSError):
                 for name in await disk.names(directory):
-                    await disk.remove(f"{directory}/{name}")
+                    with contextlib.suppress(OSError):
+                        await disk.remove(f"{directory}/{name}")
                 await disk.remove(directory)
 
     def reclaiming(self) -> bool:
@@ -142,7 +143,10 @@ class SpillManager:
 
     async def _restore(self, key: bytes, priority: int) -> None:
         extent = self._table.files.find(key)
-        assert extent is not None
+        if extent is None:  # it was freed, or made once more, before this began
+            del self._restoring[key]
+            self.on_restored(key)
+            return
         self._table.files.open(extent.path)
         try:
             offset = await self._allocate(key, extent.size, priority)

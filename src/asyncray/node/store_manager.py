@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from asyncray import messages
 from asyncray.config import Config
-from asyncray.errors import AsyncrayError
-from asyncray.ids import owner_of
+from asyncray.errors import AsyncrayError, ProtocolError
+from asyncray.ids import KEY_LENGTH, owner_of
 from asyncray.node.background import Background
 from asyncray.node.pin_requests import Fetch, PinRequests
 from asyncray.node.room import Room
@@ -23,6 +24,8 @@ from asyncray.store.external import ExternalStore, is_external
 from asyncray.store.reserve import WarmReserve
 from asyncray.store.source import Source
 from asyncray.store.table import NODE, ObjectTable
+
+_log = logging.getLogger(__name__)
 
 _RELIEF_INTERVAL: Final = 0.1
 """Seconds between two requests to all readers to give memory back."""
@@ -104,8 +107,11 @@ class StoreManager(Manager):
             while True:
                 await self._allocated.wait()
                 self._allocated.clear()
-                while (pages := self._reserve.next_range()) is not None:
-                    await asyncio.to_thread(self.arena.populate, *pages)
+                try:
+                    while (pages := self._reserve.next_range()) is not None:
+                        await asyncio.to_thread(self.arena.populate, *pages)
+                except OSError as error:  # who writes there may have more luck
+                    _log.warning("cannot keep memory of the object store ready: %s", error)
 
     async def stop(self) -> None:
         await self._background.stop()
@@ -209,6 +215,8 @@ class StoreManager(Manager):
     # ------------------------------------------------------------------ messages
 
     def _on_create(self, session: Session, number: int, key: bytes, size: int) -> None:
+        if size < 1 or len(key) != KEY_LENGTH or (session, number) in self._room.creations:
+            raise ProtocolError(f"no CREATE is like this: request {number}, {len(key)} bytes of key, {size} to write")
         self._room.create(session, self._client(session), number, key, size)
         self._report_drops()
 
@@ -229,6 +237,12 @@ class StoreManager(Manager):
         if pinned is not None:
             session.send(messages.PINNED, number, *pinned, 0, "")
         else:
+            if not messages.FOR_ARGUMENTS <= priority <= messages.FOR_WAIT or self._pins.is_known(session, number):
+                raise ProtocolError(f"no PIN is like this: request {number}, priority {priority}")
+            if size < 1 or len(key) != KEY_LENGTH:  # another process may have told that to this one
+                why = f"cannot be in a store: it is said to have {size} bytes, and a key of {len(key)}"
+                session.send(messages.PINNED, number, 0, messages.PIN_LOST, 0, why)
+                return
             self._pins.add(session, client, number, key, size, sources, priority)
             self._room.hasten(key, priority)
 
@@ -246,6 +260,7 @@ class StoreManager(Manager):
 
     def _on_promote(self, session: Session, number: int, key: bytes) -> None:
         session.send(messages.PROMOTED, number, self.table.promote(key))
+        self._advance()
 
     # ------------------------------------------------------------------ internals
 

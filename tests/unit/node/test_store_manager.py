@@ -12,7 +12,7 @@ import pytest
 
 from asyncray import messages
 from asyncray.config import Config
-from asyncray.errors import ObjectLostError
+from asyncray.errors import ObjectLostError, ProtocolError
 from asyncray.ids import store_key
 from asyncray.node.sessions import Sessions
 from asyncray.node.store_manager import StoreManager
@@ -53,6 +53,7 @@ class Node:
         return self
 
     async def stop(self) -> None:
+        assert not self.running.done(), "what fails in the background ends the node"
         self.running.cancel()
         await self.store.stop()
         assert list(table_inconsistencies("node", self.store.table)) == []
@@ -71,7 +72,7 @@ class Node:
 
     def pin(self, puppet: Puppet, number: int, *sources: list[Any], priority: int = messages.FOR_GET) -> int:
         request = next(self._numbers)
-        puppet.say(messages.PIN, request, key(number), 0, list(sources), priority)
+        puppet.say(messages.PIN, request, key(number), MIB, list(sources), priority)
         return request
 
     def copy(self, number: int, size: int, *, backup: bool = False) -> Coroutine[Any, Any, None]:
@@ -212,7 +213,7 @@ async def test_what_is_at_other_nodes_is_fetched_and_the_owner_hears_of_backups(
     node.store.fetch = fetch
     request = node.pin(node.worker, 1, HERE, THERE, priority=messages.FOR_ARGUMENTS)
     await node.until_idle()
-    assert asked == [(key(1), 0, [HERE, THERE], messages.FOR_ARGUMENTS)]
+    assert asked == [(key(1), MIB, [HERE, THERE], messages.FOR_ARGUMENTS)]
     ((answered, _, size, number, _),) = node.worker.heard(messages.PINNED)
     assert (answered, size, number) == (request, MIB, 2)
 
@@ -288,6 +289,83 @@ async def test_a_copy_that_waits_for_room_leaves_nothing_when_it_is_cancelled_or
         await first
     assert node.store._room.tickets == {}
     assert node.freed == [key(3)]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        (messages.CREATE, 1, key(1), 0),
+        (messages.CREATE, 1, key(1), -MIB),
+        (messages.CREATE, 1, b"short", MIB),
+        (messages.CREATE, 7, key(2), MIB),
+        (messages.PIN, 1, key(1), MIB, [THERE], messages.FOR_WAIT + 1),
+        (messages.PIN, 1, key(1), MIB, [THERE], -1),
+        (messages.PIN, 8, key(1), MIB, [THERE], messages.FOR_GET),
+    ],
+)
+async def test_a_request_that_makes_no_sense_ends_the_stream_alone(node: Node, message: tuple[Any, ...]) -> None:
+    node.put(3, 6 * MIB)
+    node.pin(node.driver, 3)
+    node.driver.say(messages.CREATE, 9, key(4), MIB)
+    node.worker.say(messages.CREATE, 7, key(5), 4 * MIB)
+    node.worker.say(messages.PIN, 8, key(4), MIB, [], messages.FOR_GET)
+    with pytest.raises(ProtocolError):
+        node.worker.say(*message)
+    node.worker.hang_up()
+    node.driver.say(messages.SEAL, key(4))
+    await node.until_idle()
+    assert node.store._room.tickets == {} and len(node.store._pins) == 0
+
+
+@pytest.mark.parametrize("request_", [(key(1), 0, [THERE]), (key(1), -5, [THERE]), (b"k" * 70_000, MIB, [THERE])])
+async def test_what_cannot_be_in_a_store_is_lost(node: Node, request_: tuple[bytes, int, list[Any]]) -> None:
+    node.worker.say(messages.PIN, 1, *request_, messages.FOR_GET)
+    ((_, _, size, _, why),) = node.worker.heard(messages.PINNED)
+    assert size == messages.PIN_LOST and "cannot be in a store" in why
+
+
+async def test_sources_that_make_no_sense_harm_nobody_else(node: Node) -> None:
+    node.create(node.driver, 1, MIB)
+    node.worker.say(messages.PIN, 1, key(1), MIB, [1, None, "x", []], messages.FOR_GET)
+    node.driver.say(messages.ABORT, key(1))
+    await node.until_idle()
+    assert [answer[2] for answer in node.worker.heard(messages.PINNED)] == [messages.PIN_LOST]
+
+
+async def test_memory_that_cannot_be_kept_ready_ends_nothing(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[int] = []
+
+    def populate(offset: int, size: int) -> None:
+        tried.append(offset)
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(node.store.arena, "populate", populate)
+    running = asyncio.ensure_future(node.store.run())
+    node.put(1, MIB)
+    while not tried:
+        await asyncio.sleep(0.01)
+    node.put(2, MIB)
+    while len(tried) < 2:
+        await asyncio.sleep(0.01)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+async def test_nothing_is_written_once_the_store_stops() -> None:
+    node = await Node().start()
+    node.put(1, MIB)
+    node.pin(node.worker, 1)
+    node.put(2, 4 * MIB)
+    node.put(3, 2 * MIB)
+    await node.until_idle()
+    await node.stop()
+    node.worker.hang_up()
+    node.store._advance()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert len(node.store._background) == 0 and node.store._background._failure is None
+    assert node.disk.contents.files() == {}
 
 
 async def test_files_are_gone_when_the_store_has_stopped() -> None:
