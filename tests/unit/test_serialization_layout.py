@@ -248,3 +248,13 @@ def test_arbitrary_pickles_of_random_opcodes_are_refused_or_read() -> None:
             deserialize(data)
         except (ProtocolError, SerializationError) as error:
             assert str(error)
+
+
+@pytest.mark.parametrize("step", [300_000, 1 << 20, 1 << 30])
+def test_a_value_written_in_steps_is_the_same_and_pauses_in_time(step: int) -> None:
+    parts = [bytes([number]) * size for number, size in enumerate((100, 3_000_001, 900_000, 900_000, 0, 2 << 20, 7))]
+    value = Serialized(parts[:2], [memoryview(part) for part in parts[2:]])
+    block = bytearray(value.size)
+    pauses = sum(1 for _ in value.write_in_steps(memoryview(block), step))
+    assert block == value.to_bytes()
+    assert value.size // (step + (1 << 20)) <= pauses <= value.size // step

@@ -33,7 +33,7 @@ async def get(refs: ObjectRef | Sequence[ObjectRef], *, timeout: float | None = 
 
 
 async def put(value: Any) -> ObjectRef:
-    """Stores a value and returns its reference.
+    """Stores a value and returns its reference. Until then a large value must not be changed: others have their turn.
 
     Raises SerializationError naming what cannot be pickled, ObjectStoreFullError with the sizes.
     """

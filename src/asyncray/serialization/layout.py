@@ -75,19 +75,34 @@ class Serialized:
 
         Raises ValueError when `block` is too small.
         """
+        for _ in self.write_in_steps(block, self.size):
+            pass
+
+    def write_in_steps(self, block: memoryview, step: int) -> Iterator[None]:
+        """The same, with a pause after each `step` bytes or a little more."""
         if block.nbytes < self.size:
             raise ValueError(f"a value of {self.size} bytes does not fit a block of {block.nbytes}")
         block = block.cast("B")
-        position = 0
+        position = paused = 0
         for piece in self._pieces():
             end = position + len(piece)
             if len(piece) < _LARGE:
                 block[position:end] = piece
+                position = end
             else:
                 from asyncray.serialization.memory import copy  # needs ctypes, which few processes do
 
-                copy(block[position:end], piece)
-            position = end
+                rest = memoryview(piece)
+                while rest:
+                    part, rest = rest[:step], rest[step:]
+                    copy(block[position : position + len(part)], part)
+                    position += len(part)
+                    if position - paused >= step and rest:
+                        paused = position
+                        yield
+            if position - paused >= step:
+                paused = position
+                yield
 
     def _pieces(self) -> Iterator[Any]:
         yield from self._chunks

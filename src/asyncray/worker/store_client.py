@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_WRITTEN_AT_ONCE: Final = 16 * 1024 * 1024
+"""Bytes between which others have their turn on the loop: 2 ms in memory that was used before, 30 ms in new."""
+
 _CREATION_ERRORS: Final[dict[str, type[AsyncrayError]]] = {"full": ObjectStoreFullError, "disk": OutOfDiskError}
 _PIN_ERRORS: Final[dict[int, type[AsyncrayError]]] = {
     messages.PIN_FULL: ObjectStoreFullError,
@@ -124,10 +127,13 @@ class StoreClient:
         self._node.send(messages.ABORT, key)
 
     async def put(self, key: bytes, serialized: Serialized) -> None:
-        """Stores a value."""
+        """Stores a value, which must not change meanwhile."""
         block = await self.create(key, serialized.size)
         try:
-            serialized.write_into(block)
+            for _ in serialized.write_in_steps(block, _WRITTEN_AT_ONCE):
+                await asyncio.sleep(0)
+                if self._runtime.stopping:  # the node is about to give the block to others
+                    raise AsyncrayError("asyncray was shut down before the value was stored")
         except BaseException:
             self.abort(key)
             raise

@@ -11,6 +11,8 @@ import pytest
 from asyncray import messages
 from asyncray.errors import AsyncrayError, NodeDiedError, ObjectLostError, ObjectStoreFullError, OutOfDiskError
 from asyncray.messages import FOR_ARGUMENTS, FOR_GET, FOR_WAIT
+from asyncray.serialization import Serialized
+from asyncray.worker import store_client
 from asyncray.worker.store_client import Pin, StoreClient
 
 KEY = bytes(36)
@@ -27,7 +29,7 @@ class Node:
     arena_capacity = 0
 
     def __init__(self) -> None:
-        self.pins = self.blocks = 0
+        self.pins = self.blocks = self.sealed = 0
         self.requests: dict[int, tuple[list[Any], asyncio.Future[list[Any]]]] = {}
         self._number = 0
 
@@ -59,6 +61,8 @@ class Node:
                 self._answer(field, LOST if pin else [-1, "lost", "is not wanted any more"])
         elif kind == messages.UNPIN:
             self.pins -= 1
+        elif kind == messages.SEAL:
+            self.sealed += 1
         else:
             assert kind == messages.ABORT
             self.blocks -= 1
@@ -289,3 +293,33 @@ async def test_memory_that_cannot_be_attached_fails_who_asked_and_nobody_waits_f
     with pytest.raises(OSError, match="Too many open files"):
         await creation
     process.assert_nothing_held()
+
+
+async def test_others_have_their_turn_while_a_large_value_is_written(process: Process, monkeypatch: Any) -> None:
+    monkeypatch.setattr(store_client, "_WRITTEN_AT_ONCE", 1024 * 1024)
+    written = bytearray(8 * 1024 * 1024)
+    process.client._arena = cast(Any, SimpleNamespace(writable=lambda offset, size: memoryview(written)))
+    process.client._runtime = runtime = cast(Any, SimpleNamespace(**vars(process.client._runtime), stopping=False))
+    value = Serialized.of_bytes(bytes(range(256)) * 4 * 1024 * 8)
+    assert value.size == 8 * 1024 * 1024
+    for interrupt in (None, "cancel", "stop"):
+        written[:] = bytes(len(written))
+        put = asyncio.create_task(process.client.put(KEY, value))
+        await settle()
+        process.node.answer(64, "", "")
+        turns = 0
+        while written[0] == written[1]:
+            await asyncio.sleep(0)
+        if interrupt == "cancel":
+            put.cancel()
+        runtime.stopping = interrupt == "stop"
+        while not put.done():
+            await asyncio.sleep(0)
+            turns += 1
+        if interrupt is None:
+            assert turns > 5 and written == value.to_bytes() and process.node.sealed == 1
+        else:
+            kind = asyncio.CancelledError if interrupt == "cancel" else AsyncrayError
+            with pytest.raises(kind):
+                await put
+    assert process.node.blocks == process.node.sealed == 1
