@@ -32,17 +32,24 @@ class _Connection:
         self.idle_since = 0.0
         self.answered = False
         """The server has begun to answer the last request."""
+        self.ended = False
 
     def end(self) -> None:
         """Makes what a thread does with it fail at once. Any thread."""
+        self.ended = True
         with contextlib.suppress(OSError):
-            self.sock.shutdown(socket.SHUT_RDWR)
+            # Not SSLSocket's, after which the thread would take what is still there for plain bytes of the object.
+            socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
 
     def greet(self, greeting: bytes, tls: ssl.SSLContext | None, name: str, timeout: float) -> None:
         """In a thread. Raises OSError."""
         if tls is not None:
             self.sock.settimeout(timeout)
-            self.sock = tls.wrap_socket(self.sock, server_hostname=name)
+            # Without the handshake, during which `end` would have no socket to shut down.
+            self.sock = tls.wrap_socket(self.sock, server_hostname=name, do_handshake_on_connect=False)
+            if self.ended:
+                raise ConnectionAbortedError("the fetch was given up")
+            self.sock.do_handshake()
         else:
             self.sock.setblocking(True)
         self.sock.sendall(greeting)
@@ -220,6 +227,8 @@ class TcpBulkClient:
                 raise ConnectionFailed(f"{target} did not answer within {limit:g} s") from error
             if isinstance(error, OSError):
                 raise ConnectionFailed(f"cannot connect to {target}: {error.strerror or error}") from error
+            if isinstance(error, ValueError):  # what cannot be the name of a host
+                raise ConnectionFailed(f"cannot connect to {target!r}: {error}") from error
             raise
         return _Connection(sock, target)
 

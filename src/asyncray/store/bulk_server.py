@@ -24,6 +24,8 @@ from asyncray.store.source import Source
 _log = logging.getLogger(__name__)
 
 _CONNECTIONS: Final = 1024
+_ACCEPT_PAUSE: Final = 1.0
+"""Seconds after a connection could not be accepted."""
 _SENDFILE_BYTES: Final = 256 * 1024 * 1024
 _TLS_BYTES: Final = 4 * 1024 * 1024
 
@@ -61,6 +63,8 @@ class TcpBulkServer:
         self._sock = sock
         self._arena_file = os.open(arena.path, os.O_RDONLY | os.O_CLOEXEC)
         self._loop = asyncio.get_running_loop()
+        self._pause: asyncio.TimerHandle | None = None
+        """Until connections are accepted again."""
         self._loop.add_reader(sock.fileno(), self._accept)
 
     def _accept(self) -> None:
@@ -71,6 +75,8 @@ class TcpBulkServer:
                 return
             except OSError as error:  # out of descriptors, say
                 _log.warning("cannot accept a bulk connection: %s", error)
+                self._loop.remove_reader(self._sock.fileno())  # it stays ready: the loop would do nothing else
+                self._pause = self._loop.call_later(_ACCEPT_PAUSE, self._accept_again)
                 return
             if len(self.connections) >= _CONNECTIONS:
                 sock.close()
@@ -88,6 +94,10 @@ class TcpBulkServer:
             connection = _Connection(self, sock)
             self.connections[connection] = None
             connection.listen()
+
+    def _accept_again(self) -> None:
+        self._pause = None
+        self._loop.add_reader(self._sock.fileno(), self._accept)
 
     def send(self, sock: socket.socket, answer: bytes, source: Source, offset: int) -> None:
         """In a thread. Raises OSError."""
@@ -117,6 +127,8 @@ class TcpBulkServer:
                 _send_file(sock, file.fileno(), start + offset, source.size - offset)
 
     async def close(self) -> None:
+        if self._pause is not None:
+            self._pause.cancel()
         self._loop.remove_reader(self._sock.fileno())
         self._sock.close()
         sending = [connection.sending for connection in self.connections if connection.sending is not None]
@@ -157,7 +169,8 @@ class _Connection:
             self._timer = None
         if self.sending is not None:
             with contextlib.suppress(OSError):
-                self._sock.shutdown(socket.SHUT_RDWR)
+                # Not SSLSocket's, after which the thread would go on without TLS.
+                socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
             return
         if self._sock.fileno() >= 0:
             self._pause()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import select
 import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -115,15 +116,20 @@ async def test_an_object_in_a_file_is_read_there(start: Start, tmp_path: Path) -
     await until(lambda: place.open == 0)
 
 
-@pytest.mark.parametrize("in_file", [False, True])
-async def test_with_tls_it_is_the_same(start: Start, tmp_path: Path, in_file: bool) -> None:
+@pytest.fixture
+def tls(tmp_path: Path) -> TlsConfig:
     authority = trustme.CA()
     certificate = authority.issue_cert("127.0.0.1")
     names = [str(tmp_path / name) for name in ("cert", "key", "ca")]
     certificate.cert_chain_pems[0].write_to_path(names[0])
     certificate.private_key_pem.write_to_path(names[1])
     authority.cert_pem.write_to_path(names[2])
-    place = await start(tls=TlsConfig(*names))
+    return TlsConfig(*names)
+
+
+@pytest.mark.parametrize("in_file", [False, True])
+async def test_with_tls_it_is_the_same(start: Start, tls: TlsConfig, tmp_path: Path, in_file: bool) -> None:
+    place = await start(tls=tls)
     if in_file:
         (tmp_path / "spilled").write_bytes(b"before" + place.content[:SIZE])
         place.file = (str(tmp_path / "spilled"), 6)
@@ -134,6 +140,51 @@ async def test_with_tls_it_is_the_same(start: Start, tmp_path: Path, in_file: bo
         await plain.fetch(place.target, KEY, 0, view, lambda count: None)
     await plain.close()
     assert await fetch(place) == place.content[:SIZE]
+
+
+async def test_what_arrives_after_the_end_of_a_fetch_is_not_ciphertext(start: Start, tls: TlsConfig) -> None:
+    place = await start(tls=tls)
+    into, reached = bytearray(SIZE), [0]
+
+    def progress(count: int) -> None:
+        reached.append(count)
+        assert place.bulk._client is not None
+        for connection in place.bulk._client._busy:
+            select.select([connection.sock], [], [])  # more has come already
+            connection.end()
+
+    with pytest.raises(ConnectionFailed), memoryview(into) as view:
+        await place.bulk.fetch(place.target, KEY, 0, view, progress)
+    assert 0 < reached[-1] < SIZE and into[: reached[-1]] == place.content[: reached[-1]]
+    await until(lambda: place.open == 0)
+
+
+async def test_a_handshake_with_tls_can_be_cancelled(start: Start, tls: TlsConfig) -> None:
+    place = await start(tls=tls)
+    with socket.create_server(("127.0.0.1", 0)) as silent, memoryview(bytearray(SIZE)) as view:
+        target = f"127.0.0.1:{silent.getsockname()[1]}"
+        task = asyncio.create_task(place.bulk.fetch(target, KEY, 0, view, lambda count: None))
+        await until(lambda: place.bulk._client is not None and bool(place.bulk._client._busy))
+        task.cancel()
+        await asyncio.wait([task], timeout=2)
+        assert task.cancelled(), "not as late as silence is given up"
+
+
+async def test_descriptors_run_out(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = await start()
+    failures: list[int] = []
+    accept = socket.socket.accept
+
+    def fail(sock: socket.socket) -> object:
+        if not failures:
+            failures.append(1)
+            raise OSError(24, "Too many open files")
+        return accept(sock)
+
+    monkeypatch.setattr(socket.socket, "accept", fail)
+    monkeypatch.setattr("asyncray.store.bulk_server._ACCEPT_PAUSE", 0.01)
+    assert await fetch(place) == place.content[:SIZE]
+    assert failures
 
 
 async def test_many_at_a_time(start: Start) -> None:
@@ -161,6 +212,8 @@ async def test_nobody_listens(start: Start) -> None:
         port = taken.getsockname()[1]
     with pytest.raises(ConnectionFailed, match="cannot connect"):
         await fetch(place, target=f"127.0.0.1:{port}")
+    with pytest.raises(ConnectionFailed, match="cannot connect"):
+        await fetch(place, target=f"{'a' * 70}.b:1")
 
 
 async def test_without_the_token_nobody_gets_anything(start: Start) -> None:
