@@ -354,14 +354,14 @@ async def test_memory_that_cannot_be_kept_ready_ends_nothing(node: Node, monkeyp
 
 async def test_nothing_is_written_once_the_store_stops() -> None:
     node = await Node().start()
-    node.put(1, MIB)
+    node.put(1, 4 * MIB)
     node.pin(node.worker, 1)
-    node.put(2, 4 * MIB)
-    node.put(3, 2 * MIB)
-    await node.until_idle()
+    node.create(node.driver, 2, 3 * MIB)
+    node.pin(node.worker, 2)
+    node.driver.say(messages.SEAL, key(2))
+    assert len(node.store._background) == 0, "all of it is pinned"
     await node.stop()
-    node.worker.hang_up()
-    node.store._advance()
+    node.worker.hang_up()  # now much of it could go to disk
     for _ in range(5):
         await asyncio.sleep(0)
     assert len(node.store._background) == 0 and node.store._background._failure is None
