@@ -120,6 +120,21 @@ async def test_what_is_pending_fails_when_the_driver_leaves() -> None:
             await ref
 
 
+async def test_what_is_pending_fails_also_when_leaving_is_cancelled() -> None:
+    await asyncray.init(num_cpus=1)
+    ref = identity.options(resources={"nowhere": 1}).remote(1)
+    waiter = asyncio.create_task(asyncray.get(ref))
+    await asyncio.sleep(0)
+    leaving = asyncio.create_task(asyncray.shutdown())
+    await asyncio.sleep(0)
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    with pytest.raises(AsyncrayError, match="shut down"):
+        async with asyncio.timeout(5):
+            await waiter
+
+
 async def test_values_that_are_here_can_be_read_after_shutdown() -> None:
     import numpy as np
 

@@ -215,11 +215,15 @@ class Runtime:
         tasks = [task for task in self._tasks if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self.objects.close(AsyncrayError("asyncray was shut down before the value was there"), tell=True)
-        if self._listener is not None:
-            await self._listener.close()
-        self.store.close()
+        try:
+            await asyncio.gather(*tasks, return_exceptions=True)
+        finally:  # a caller that is cancelled will not stop it again
+            self.objects.close(AsyncrayError("asyncray was shut down before the value was there"), tell=True)
+            try:
+                if self._listener is not None:
+                    await self._listener.close()
+            finally:
+                self.store.close()
 
     def forked(self) -> None:
         """In the child of a fork: whatever is not here yet cannot come. Nothing is sent, and nobody called back."""
