@@ -46,6 +46,8 @@ class Session:
     def on_message(self, stream: FrameStream, message: list[Any]) -> None:
         kind = message[0]
         if kind == messages.HELLO:
+            if self.process_id:  # by another name it could not be found again when it ends
+                raise ProtocolError("a second HELLO on a stream")
             self.address, self.role = message[1], message[2]
             self.process_id = self.address[0]
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
@@ -125,6 +126,8 @@ class SpillManager:
                 why = f"{error.strerror or error} ({batch.size} bytes in {len(blocks)} objects)"
                 known = batch.directory.trouble  # it is tried again every second: one line says so
                 _log.log(logging.DEBUG if known else logging.WARNING, "cannot spill objects to %s: %s", batch.path, why)
+                if error.errno == errno.ENOENT:
+                    self._made.pop(directory, None)  # somebody has removed it: it is made again
                 self.decisions.failed(batch, why, self._now())
                 await self._remove([batch.path])
             else:

@@ -339,5 +339,7 @@ class StoreManager(Manager):
     def _client(self, session: Session) -> int:
         number = self._clients.get(session)
         if number is None:
+            if self._sessions.by_process.get(session.process_id) is not session:  # its end would not be told
+                raise ProtocolError("a process registers before it uses the store")
             number = self._clients[session] = next(self._numbers)
         return number

@@ -352,6 +352,31 @@ async def test_memory_that_cannot_be_kept_ready_ends_nothing(node: Node, monkeyp
         await running
 
 
+async def test_only_who_has_registered_uses_the_store(node: Node) -> None:
+    (accept,) = node.sessions.streams.values()
+    session: Any = accept(node.worker)  # type: ignore[arg-type]
+    session.on_message(node.worker, [messages.HELLO, [b"x" * 16, b"n" * 16, "", ""], "worker"])
+    with pytest.raises(ProtocolError):
+        session.on_message(node.worker, [messages.CREATE, 1, key(1), MIB])
+    with pytest.raises(ProtocolError):
+        session.on_message(node.worker, [messages.HELLO, node.driver.address, "worker"])
+    assert node.store.table.used == 0
+
+
+async def test_a_folder_that_somebody_has_removed_is_made_again(node: Node) -> None:
+    node.store._spill.decisions._retry_delay = 0.01
+    node.put(1, 7 * MIB)
+    await node.until_idle()
+    node.driver.say(messages.FREE, [key(1)])
+    await node.until_idle()
+    await node.disk.remove("/spilled")
+    node.put(2, 6 * MIB)
+    node.create(node.worker, 3, 3 * MIB)
+    async with asyncio.timeout(5):
+        while not node.worker.heard(messages.CREATED):
+            await asyncio.sleep(0.01)
+
+
 async def test_nothing_is_written_once_the_store_stops() -> None:
     node = await Node().start()
     node.put(1, 4 * MIB)
