@@ -247,10 +247,6 @@ async def test_results_that_are_small_each_and_large_together_arrive() -> None:
             assert sum(map(len, await asyncray.get(many.remote()))) == 70_000_000
             with pytest.raises(TaskError, match="too many to travel"):
                 await raise_much.remote()
-            refs = [await asyncray.put(bytes(100_000)) for _ in range(400)]
-            with pytest.raises(AsyncrayError, match="in a list"):
-                await identity.remote(*refs)
-            assert await identity.remote(1) == 1
 
 
 async def test_options_given_for_each_call_share_what_the_worker_is_told() -> None:

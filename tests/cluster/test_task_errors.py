@@ -179,7 +179,7 @@ async def test_a_task_runs_again_as_often_as_allowed(tmp_path: Path, retries: in
         (path / f"{os.getpid()}").touch()
         os._exit(1)
 
-    expected = f" after {retries} retries" if retries else ""
+    expected = ("", " after 1 retry", " after 2 retries")[retries]
     with pytest.raises(WorkerCrashedError, match=rf"ended{expected}: exit code 1"):
         await note_and_die.remote(tmp_path)
     assert len(os.listdir(tmp_path)) == retries + 1

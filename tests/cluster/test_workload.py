@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from random import Random
 
 import pytest
+import pytest_asyncio
 
+import asyncray
 from asyncray.simulation.workload.check import check
-from asyncray.simulation.workload.program import Program
+from asyncray.simulation.workload.program import CPUS, SEATS, TOKENS, Program
 from asyncray.simulation.workload.run import run_program
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("shared_cluster")]
+from ..conftest import Surroundings, check_nothing_left
+from .conftest import comes_to_rest
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 OPERATIONS = 40
 PATIENCE = 20.0
 """Seconds in which a program must end: a hundred times what it takes."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
+async def shared_cluster(module_surroundings: Surroundings) -> AsyncIterator[None]:
+    """Has all that programs ask for."""
+    async with asyncray.init(num_cpus=CPUS, resources=dict((TOKENS, SEATS))):
+        yield
+        await comes_to_rest()
+    await check_nothing_left(module_surroundings)
 
 
 async def wrong_of(program: Program) -> list[str]:
