@@ -167,18 +167,18 @@ def test_a_task_that_goes_on_and_does_not_say_so() -> None:
 
 def test_calls_of_an_actor_that_overtake_each_other() -> None:
     """The program: the numbers of a counter are not in the order of the calls."""
-    assert_caught(ActorClient._pump, "lane.queue.popleft()", "lane.queue.pop()")
+    assert_caught(ActorClient._pump, "queue.popleft()", "queue.pop()")
 
 
 def test_calls_of_an_actor_that_are_sent_before_their_arguments_exist() -> None:
     """The program: calls fail, and the actor is out of reach."""
-    assert_caught(ActorClient._pump, " and lane.queue[0] not in lane.unresolved", "")
+    assert_caught(ActorClient._pump, " and queue[0] not in lane.unresolved", "")
 
 
 def test_a_call_of_an_actor_that_overtakes_those_that_wait_for_it_to_start_or_for_arguments() -> None:
     """The program: fewer calls than expected were counted before one."""
     assert_caught(
-        ActorClient.submit, "lane.link is not None and not lane.queue:", "lane.link is not None:", operations=200
+        ActorClient.submit, "lane.link is not None and queue is None:", "lane.link is not None:", operations=200
     )
 
 

@@ -69,7 +69,8 @@ class ActorClass:
 class ActorHandle:
     """Calls an actor: `handle.method.remote(...)` returns an ObjectRef at once.
 
-    Calls of one process run in the order in which it submits them. Handles can be passed to tasks and actors.
+    Calls of one driver, task or actor run in the order in which it submits them. Handles can be passed to tasks and
+    actors.
     """
 
     def __init__(self, actor_id: bytes, class_name: str, methods: Methods, lifetime: ObjectRef) -> None:

@@ -1,10 +1,16 @@
-"""Actors as their callers see them: creation, the order of calls, and the news of their fate."""
+"""Actors as their callers see them: creation, the order of calls, and the news of their fate.
+
+Calls run in the order in which they were submitted by one *caller*: a driver, an actor, or a task. Several tasks of
+one process are several callers: one task may leave a call behind that waits for what another one is about to return,
+and if that happens to run in the same process and calls the same actor, it must not have to wait for itself.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import msgpack
@@ -27,7 +33,7 @@ _FATE_WAIT = 5.0
 
 
 class ActorLane:
-    """The calls of this process to one actor, in the order in which they were submitted."""
+    """The calls of this process to one actor."""
 
     __slots__ = (
         "_client",
@@ -40,7 +46,7 @@ class ActorLane:
         "lifetime",
         "link",
         "parted",
-        "queue",
+        "queues",
         "registration",
         "state",
         "unresolved",
@@ -64,14 +70,20 @@ class ActorLane:
         self.link: PeerLink | None = None
         self.parted: Address | None = None
         """Where the actor is, if the link with it has ended while there was nothing to do: the next call dials."""
-        self.queue: deque[PendingTask] = deque()
+        self.queues: dict[bytes, deque[PendingTask]] = {}
+        """Calls that have not been sent, of each caller that has any, in the order in which it submitted them."""
         self.in_flight: dict[bytes, PendingTask] = {}
         self.unresolved: set[PendingTask] = set()
-        """Queued calls whose arguments do not all exist yet; they hold up those behind them."""
+        """Queued calls whose arguments do not all exist yet; they hold up those of the same caller behind them."""
+
+    def queued(self) -> Iterator[PendingTask]:
+        """Calls that have not been sent."""
+        for queue in self.queues.values():
+            yield from queue
 
     def completed(self, task: PendingTask, microseconds: int) -> None:
         self.in_flight.pop(task.id, None)
-        if not self.in_flight and not self.queue:
+        if not self.in_flight and not self.queues:
             self._client.rest(self)
 
 
@@ -146,7 +158,7 @@ class ActorClient:
 
     # ---------------------------------------------------------------------- calls
 
-    def submit(self, lane: ActorLane, task: PendingTask) -> None:
+    def submit(self, lane: ActorLane, caller: bytes, task: PendingTask) -> None:
         """Sends the call, or queues it behind what must go first. Loop thread only."""
         if self._runtime.stopping:
             self._runtime.submitter.fail(task, AsyncrayError("asyncray has been shut down"))
@@ -154,24 +166,28 @@ class ActorClient:
         if lane.state == "DEAD":
             self._fail(lane, task)
             return
-        if not lane.in_flight and not lane.queue:
+        if not lane.in_flight and not lane.queues:
             with self._runtime.ownership_lock:
                 self._runtime.ownership.hold_task(lane.lifetime)
         if lane.parted is not None:
             lane.link, lane.parted = self._runtime.peers.link(lane.parted), None
-        if task.references is None:
-            if lane.link is not None and not lane.queue:
-                self._send(lane, lane.link, task)
-            else:
-                lane.queue.append(task)
+        queue = lane.queues.get(caller)
+        if task.references is None and lane.link is not None and queue is None:
+            self._send(lane, lane.link, task)
             return
-        lane.queue.append(task)
+        if queue is None:
+            queue = lane.queues[caller] = deque()
+        queue.append(task)
+        if task.references is None:
+            return
         lane.unresolved.add(task)
-        self._runtime.submitter.dependencies.when_ready(
-            task, lambda task: self._resolved(lane, task), lambda task: self._drop_failed(lane, task)
-        )
+
+        def give_up(_: object) -> None:
+            self._drop_failed(lane, caller, task)
+
+        self._runtime.submitter.dependencies.when_ready(task, lambda _: self._resolved(lane, caller, task), give_up)
         if task in lane.unresolved and type(task.returns) is not list:  # it may be cancelled
-            self._runtime.objects.observe(task.returns, lambda _: self._drop_failed(lane, task))  # type: ignore[arg-type]
+            self._runtime.objects.observe(task.returns, give_up)  # type: ignore[arg-type]
 
     def rest(self, lane: ActorLane) -> None:
         """No call is pending: the handles alone keep the actor."""
@@ -179,28 +195,32 @@ class ActorClient:
             self._runtime.ownership.release_task(lane.lifetime)
         self._runtime.schedule_turn()
 
-    def _resolved(self, lane: ActorLane, task: PendingTask) -> None:
+    def _resolved(self, lane: ActorLane, caller: bytes, task: PendingTask) -> None:
         lane.unresolved.discard(task)
-        self._pump(lane)
+        self._pump(lane, caller)
 
-    def _drop_failed(self, lane: ActorLane, task: PendingTask) -> None:
+    def _drop_failed(self, lane: ActorLane, caller: bytes, task: PendingTask) -> None:
         """An argument failed, or the call was cancelled: it is not sent."""
         if task in lane.unresolved:
             lane.unresolved.discard(task)
-            lane.queue.remove(task)
-            if not lane.queue and not lane.in_flight:
-                self.rest(lane)
-            self._pump(lane)
+            lane.queues[caller].remove(task)
+            self._pump(lane, caller)
 
-    def _pump(self, lane: ActorLane) -> None:
+    def _pump(self, lane: ActorLane, caller: bytes) -> None:
+        """Sends what can go now of the caller's calls."""
+        queue = lane.queues.get(caller)
+        if queue is None:  # they have failed meanwhile
+            return
         link = lane.link
-        while link is not None and lane.queue and lane.queue[0] not in lane.unresolved:
-            task = lane.queue.popleft()
-            if not self._runtime.submitter.withdrawn(task):
+        while link is not None and queue and queue[0] not in lane.unresolved:
+            task = queue.popleft()
+            if self._runtime.submitter.withdrawn(task):
+                self._runtime.submitter.let_go(task)
+            else:
                 self._send(lane, link, task)
-                continue
-            self._runtime.submitter.let_go(task)
-            if not lane.queue and not lane.in_flight:
+        if not queue:
+            del lane.queues[caller]
+            if not lane.queues and not lane.in_flight:
                 self.rest(lane)
 
     def _send(self, lane: ActorLane, link: PeerLink, task: PendingTask) -> None:
@@ -283,7 +303,8 @@ class ActorClient:
             self._created(lane)
             if lane.lifetime.owner is None and lane.lifetime.state == 0:
                 self._runtime.objects.resolve(lane.lifetime, INLINE, serialization.dumps(None))
-            self._pump(lane)
+            for caller in list(lane.queues):
+                self._pump(lane, caller)
 
     def _die(self, lane: ActorLane, error: bytes | None) -> None:
         if lane.state == "DEAD":
@@ -296,9 +317,9 @@ class ActorClient:
         self._created(lane)
         if lane.lifetime.state == 0:
             self._runtime.objects.resolve(lane.lifetime, messages.ERROR, lane.error)
-        pending = [*lane.in_flight.values(), *lane.queue]
+        pending = [*lane.in_flight.values(), *lane.queued()]
         lane.in_flight.clear()
-        lane.queue.clear()
+        lane.queues.clear()
         lane.unresolved.clear()
         for task in pending:
             self._fail(lane, task)
@@ -312,7 +333,7 @@ class ActorClient:
         for task in stranded.values():
             self._runtime.submitter.in_flight.pop(task.id, None)
             self._runtime.submitter.fail(task, error)
-        if stranded and not lane.queue:
+        if stranded and not lane.queues:
             self.rest(lane)
 
     def _created(self, lane: ActorLane) -> None:
@@ -336,7 +357,7 @@ class ActorClient:
     def _called(self) -> set[bytes]:
         """The processes of actors that have calls to answer."""
         lanes = self.lanes.values()
-        return {lane.link.process_id for lane in lanes if lane.link is not None and (lane.in_flight or lane.queue)}
+        return {lane.link.process_id for lane in lanes if lane.link is not None and (lane.in_flight or lane.queues)}
 
     def _link_parted(self, link: PeerLink) -> None:
         for lane in self.lanes.values():

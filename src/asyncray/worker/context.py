@@ -28,6 +28,11 @@ class TaskContext:
         self._submissions = itertools.count()
         self._puts = itertools.count()
 
+    @property
+    def caller(self) -> bytes:
+        """Who it is that calls actors: an actor's methods are one caller, in whichever call of it they run."""
+        return self.actor_id or self.task_id
+
     def next_submission(self) -> int:
         return next(self._submissions)
 

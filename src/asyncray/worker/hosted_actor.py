@@ -97,7 +97,7 @@ class HostedActor:
         max_concurrency: int,
         owner: bytes,
     ) -> None:
-        self.actor_id = actor_id
+        self.actor_id = self._runtime.root.actor_id = actor_id  # of threads that its methods start, too
         template = ReceivedTemplate(class_id, f"{class_name}.__init__", 1, is_method=False)
         # Nobody: the reply takes another way than the borrows, so it has to wait for all of them.
         owner_link = PeerLink([b"", b"", "", ""])

@@ -32,7 +32,8 @@ class Outgoing:
         """Submits a call to an actor, whose handles share `lifetime`; returns its ObjectRef, or a list of them."""
         task, outcome = self._new_task(template, args, kwargs)
         # The reference itself, not its record: the handle may be dropped before the loop has counted the call.
-        self._runtime.call_now(self._submit_method, lifetime, task)
+        caller = (current_task.get() or self._runtime.root).caller
+        self._runtime.call_now(self._submit_method, lifetime, caller, task)
         return outcome
 
     def actor(
@@ -49,9 +50,9 @@ class Outgoing:
         """Takes the lifetime reference so that it lives until there is a lane, which `ActorClient.forget` ends."""
         self._runtime.actors.create(specification, creation)
 
-    def _submit_method(self, lifetime: ObjectRef, task: PendingTask) -> None:
+    def _submit_method(self, lifetime: ObjectRef, caller: bytes, task: PendingTask) -> None:
         actors = self._runtime.actors
-        actors.submit(actors.lane(task.template.function_id, lifetime._reference), task)
+        actors.submit(actors.lane(task.template.function_id, lifetime._reference), caller, task)
 
     def _new_task(self, template: Template, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[PendingTask, Any]:
         runtime = self._runtime

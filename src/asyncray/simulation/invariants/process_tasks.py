@@ -27,7 +27,7 @@ def unfinished_tasks(runtime: Runtime) -> list[PendingTask]:
         found |= dict.fromkeys(pipeline.queue)
     found |= dict.fromkeys(runtime.submitter.postponed)
     for lane in runtime.actors.lanes.values():
-        found |= dict.fromkeys(lane.queue)
+        found |= dict.fromkeys(lane.queued())
         if lane.creation is not None:
             found[lane.creation] = None
     return [*(found | dict.fromkeys(runtime.submitter.in_flight.values()))]
@@ -35,7 +35,7 @@ def unfinished_tasks(runtime: Runtime) -> list[PendingTask]:
 
 def holders_of_lifetimes(runtime: Runtime) -> list[Reference]:
     """The lifetime references that pending calls keep, one for each actor."""
-    return [lane.lifetime for lane in runtime.actors.lanes.values() if lane.in_flight or lane.queue]
+    return [lane.lifetime for lane in runtime.actors.lanes.values() if lane.in_flight or lane.queues]
 
 
 def inconsistencies(runtime: Runtime) -> Iterator[str]:
@@ -104,16 +104,19 @@ def _lane(what: str, lane: ActorLane) -> Iterator[str]:
     if lane.state not in _LANE_STATES:
         yield f"{what} is {lane.state}"
     if lane.state in ("DEAD", "LOST"):
-        if lane.in_flight or lane.queue or lane.unresolved or lane.creation is not None or lane.link is not None:
+        if lane.in_flight or lane.queues or lane.unresolved or lane.creation is not None or lane.link is not None:
             yield f"{what} is {lane.state}, and has calls, a constructor or a link"
         if lane.error is None:
             yield f"{what} is {lane.state}, and nobody knows why"
     elif lane.link is not None and lane.state != "ALIVE":
         yield f"{what} is {lane.state}, and has a link"
-    if not lane.unresolved <= set(lane.queue):
+    if not lane.unresolved <= set(lane.queued()):
         yield f"{what} has calls that wait for their arguments, and are not in its queue"
-    if lane.link is not None and lane.queue and lane.queue[0] not in lane.unresolved:
-        yield f"{what} has {len(lane.queue)} calls waiting, and the first could be sent"
+    for caller, queue in lane.queues.items():
+        if not queue:
+            yield f"{what} lists caller {short(caller)}, which has no calls waiting"
+        elif lane.link is not None and queue[0] not in lane.unresolved:
+            yield f"{what} has {len(queue)} calls of one caller waiting, and the first could be sent"
 
 
 def _in_flight(where: str, runtime: Runtime) -> Iterator[str]:
@@ -137,7 +140,7 @@ def _places(where: str, runtime: Runtime) -> Iterator[str]:
         places.update(pipeline.queue)
     places.update(runtime.submitter.postponed)
     for lane in runtime.actors.lanes.values():
-        places.update(lane.queue)
+        places.update(lane.queued())
     for template in runtime.functions._templates.values():
         places.update(template.waiting)
     for task, count in places.items():

@@ -86,6 +86,16 @@ def start_zeros(count: int, resource: str) -> list[ObjectRef]:
     return [asyncray.remote(zeros).options(resources={resource: 1}).remote(count)]
 
 
+def add_to(counter: ActorHandle, amount: int) -> int:
+    """Waits for a call of a counter."""
+    return int(asyncray.sync.get(counter.add.remote(amount)))
+
+
+def leave_calls(counter: ActorHandle) -> None:
+    """Leaves a task behind that calls the counter, and a call of the counter with what that task returns."""
+    counter.add.remote(asyncray.remote(add_to).remote(counter, 1))
+
+
 def same(value: Any) -> Any:
     """Returns what it was given: references in containers, too."""
     return value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 from unittest.mock import patch
@@ -76,7 +77,7 @@ def busy_driver() -> Runtime:
     lane.state, lane.link = "ALIVE", link
     runtime.ownership.hold_task(lifetime)
     lane.in_flight[call.id] = runtime.submitter.in_flight[call.id] = call
-    lane.queue.append(next_call)
+    lane.queues[b"caller"] = deque([next_call])
     lane.unresolved.add(next_call)
     stored = runtime.ownership.own(b"s" * 20)
     location = Location(NODE, "host:1", 8, b"o" * 16)
@@ -153,6 +154,10 @@ def stall_a_lane(runtime: Runtime) -> None:
     lane_of(runtime).unresolved.clear()
 
 
+def keep_a_caller_without_calls(runtime: Runtime) -> None:
+    lane_of(runtime).queues[b"somebody"] = deque()
+
+
 def kill_a_lane(runtime: Runtime) -> None:
     lane_of(runtime).state = "DEAD"
 
@@ -207,7 +212,8 @@ RUNTIME = [
     (ask_a_lost_node, "request 1 for a lease waits for the node at unix:/node.sock, which is lost"),
     (keep_a_drained_lease, "lease 6c656173 of worker 77777777 is to be returned, has no task, and is kept"),
     (keep_a_lease_that_is_over, "driver 64646464: lease 6c656173 of worker 77777777 is over, and listed"),
-    (stall_a_lane, "its lane to actor 61616161 has 1 calls waiting, and the first could be sent"),
+    (stall_a_lane, "its lane to actor 61616161 has 1 calls of one caller waiting, and the first could be sent"),
+    (keep_a_caller_without_calls, "its lane to actor 61616161 lists caller 736f6d65, which has no calls waiting"),
     (kill_a_lane, "its lane to actor 61616161 is DEAD, and has calls, a constructor or a link"),
     (forget_to_look, "driver 64646464: 1 pipelines have news, and nobody is to look at them"),
     (lose_a_turn, "driver 64646464: calls are to be carried out, and no turn of the loop is scheduled"),
