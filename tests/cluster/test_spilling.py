@@ -66,13 +66,14 @@ async def test_tasks_read_two_spilled_objects_each() -> None:
 
 
 async def test_several_directories_take_turns(tmp_path: Path) -> None:
+    """One that is still writing when it has its turn is passed over."""
     folders = [tmp_path / "one", tmp_path / "two"]
     async with asyncray.init(
         num_cpus=1, object_store_memory=MEMORY, object_spilling_directory=[str(folder) for folder in folders]
     ):
         refs = [await asyncray.put(np.full(SIZE, number % 251, np.uint8)) for number in range(COUNT)]
         counts = [len(files(folder)) for folder in folders]
-        assert all(counts) and abs(counts[0] - counts[1]) <= 2
+        assert 3 * min(counts) >= sum(counts)
         for number, ref in enumerate(refs):
             assert (await ref == number % 251).all()
 

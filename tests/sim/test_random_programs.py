@@ -42,6 +42,6 @@ def test_a_random_program_is_right_when_copies_take_long(sim_seed: int) -> None:
 
 
 setattr(test_a_random_program_is_right_and_leaves_nothing, SEEDS_ATTRIBUTE, 50)
-setattr(test_a_random_program_with_large_values_is_right_on_one_node, SEEDS_ATTRIBUTE, 12)
-setattr(test_a_random_program_is_right_when_processes_part_as_soon_as_they_can, SEEDS_ATTRIBUTE, 20)
-setattr(test_a_random_program_is_right_when_copies_take_long, SEEDS_ATTRIBUTE, 12)
+setattr(test_a_random_program_with_large_values_is_right_on_one_node, SEEDS_ATTRIBUTE, 6)
+setattr(test_a_random_program_is_right_when_processes_part_as_soon_as_they_can, SEEDS_ATTRIBUTE, 8)
+setattr(test_a_random_program_is_right_when_copies_take_long, SEEDS_ATTRIBUTE, 6)
