@@ -18,10 +18,10 @@ def reverse(data: bytes) -> bytes:
     return data[::-1]
 
 
-def arena_file() -> str:
-    """The file that this process has mapped as its node's arena."""
+def arena_files() -> set[str]:
+    """What this process has mapped as arenas: its node's, and those of earlier tests of which it keeps views."""
     lines = Path("/proc/self/maps").read_text().splitlines()
-    return next(line.split(maxsplit=5)[5] for line in lines if "asyncray-arena" in line or "/#" in line)
+    return {line.split(maxsplit=5)[5] for line in lines if "asyncray-arena" in line or "/#" in line}
 
 
 async def test_the_object_store_can_lie_in_a_folder_of_the_users(
@@ -32,7 +32,7 @@ async def test_the_object_store_can_lie_in_a_folder_of_the_users(
     async with asyncray.init(num_cpus=1, object_store_memory=16 * SIZE):
         ref = asyncray.put(data)
         assert await reverse.remote(await ref) == data[::-1]
-        assert arena_file().startswith(str(tmp_path))
+        assert any(file.startswith(str(tmp_path)) for file in arena_files())
         assert os.listdir(tmp_path) == []
 
 

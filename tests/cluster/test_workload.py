@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from random import Random
 
@@ -15,7 +16,7 @@ from asyncray.simulation.workload.program import CPUS, SEATS, TOKENS, Program
 from asyncray.simulation.workload.run import run_program
 
 from ..conftest import Surroundings, check_nothing_left
-from .conftest import comes_to_rest
+from .conftest import comes_to_rest, lets_go_of_all_but, references
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -35,10 +36,23 @@ async def shared_cluster(module_surroundings: Surroundings) -> AsyncIterator[Non
 
 async def wrong_of(program: Program) -> list[str]:
     """What its drivers, all in this process, have observed that the model has not expected."""
+    kept = references()
     async with asyncio.timeout(PATIENCE):
         drivers = range(len(program.drivers))
         observed = await asyncio.gather(*(run_program(program, number) for number in drivers))
-    return [sentence for one in observed for sentence in check(program, one, faults=False)]
+    wrong = [sentence for one in observed for sentence in check(program, one, faults=False)]
+    del observed
+    async with asyncio.timeout(PATIENCE):
+        while not lets_go_of_all_but(kept):
+            await asyncio.gather(*(collect_garbage.remote() for _ in range(CPUS)))
+            await asyncio.sleep(0.05)  # a turn of the loop, in which the results are dropped
+    return wrong
+
+
+@asyncray.remote
+def collect_garbage() -> None:
+    """Exceptions and their frames refer to each other in workers, too; one that is left idle ends after ten seconds."""
+    gc.collect()
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -215,15 +215,19 @@ class Runtime:
         tasks = [task for task in self._tasks if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
+        cancellation = None
         try:
             await asyncio.gather(*tasks, return_exceptions=True)
-        finally:  # a caller that is cancelled will not stop it again
-            self.objects.close(AsyncrayError("asyncray was shut down before the value was there"), tell=True)
-            try:
-                if self._listener is not None:
-                    await self._listener.close()
-            finally:
-                self.store.close()
+        except asyncio.CancelledError as error:  # the caller will not stop it again
+            cancellation = error
+        self.objects.close(AsyncrayError("asyncray was shut down before the value was there"), tell=True)
+        try:
+            if self._listener is not None:
+                await self._listener.close()
+        finally:
+            self.store.close()
+        if cancellation is not None:
+            raise cancellation
 
     def forked(self) -> None:
         """In the child of a fork: whatever is not here yet cannot come. Nothing is sent, and nobody called back."""
