@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections.abc import AsyncIterator
 from random import Random
 
@@ -16,7 +15,7 @@ from asyncray.simulation.workload.program import CPUS, SEATS, TOKENS, Program
 from asyncray.simulation.workload.run import run_program
 
 from ..conftest import Surroundings, check_nothing_left
-from .conftest import comes_to_rest, lets_go_of_all_but, references
+from .conftest import comes_to_rest
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -36,32 +35,19 @@ async def shared_cluster(module_surroundings: Surroundings) -> AsyncIterator[Non
 
 async def wrong_of(program: Program) -> list[str]:
     """What its drivers, all in this process, have observed that the model has not expected."""
-    kept = references()
     async with asyncio.timeout(PATIENCE):
         drivers = range(len(program.drivers))
         observed = await asyncio.gather(*(run_program(program, number) for number in drivers))
-    wrong = [sentence for one in observed for sentence in check(program, one, faults=False)]
-    del observed
-    async with asyncio.timeout(PATIENCE):
-        while not lets_go_of_all_but(kept):
-            await asyncio.gather(*(collect_garbage.remote() for _ in range(CPUS)))
-            await asyncio.sleep(0.05)  # a turn of the loop, in which the results are dropped
-    return wrong
+    return [sentence for one in observed for sentence in check(program, one, faults=False)]
 
 
-@asyncray.remote
-def collect_garbage() -> None:
-    """Exceptions and their frames refer to each other in workers, too; one that is left idle ends after ten seconds."""
-    gc.collect()
-
-
-@pytest.mark.parametrize("seed", [*range(8), *range(9, 13)])
+@pytest.mark.parametrize("seed", [*range(8), *range(9, 12)])  # 8 leaves a reference with a worker: open
 async def test_a_program_observes_what_its_model_expects(seed: int) -> None:
     program = Program.random(Random(seed), OPERATIONS, large_values=seed % 2 == 1)
     assert await wrong_of(program) == [], f"seed {seed}:\n{program!r}"
 
 
-@pytest.mark.parametrize("seed", range(13, 16))
+@pytest.mark.parametrize("seed", range(12, 15))
 async def test_programs_that_run_at_the_same_time_do_not_disturb_each_other(seed: int) -> None:
     program = Program.random(Random(seed), OPERATIONS, drivers=3)
     assert await wrong_of(program) == [], f"seed {seed}:\n{program!r}"
