@@ -119,6 +119,8 @@ class OsThreads:
         except BaseException:
             future.cancel()
             raise
+        finally:
+            del future  # it keeps what it has raised, which keeps this frame, and those of user code around it
 
 
 class Arenas(Protocol):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -233,4 +235,73 @@ async def test_dropping_many_references_at_once_frees_them_all() -> None:
     await asyncio.gather(*more)
     await stored(100)
     del refs, more
+    await stored(0)
+
+
+@asyncray.remote
+class Careless:
+    """Lives in a worker that collects no garbage, and fails with references at hand."""
+
+    def __init__(self) -> None:
+        gc.disable()
+
+    def fail(self, refs: list[ObjectRef]) -> None:
+        raise KeyError(len(refs))
+
+    def fail_to_get(self, refs: list[ObjectRef], failed: list[ObjectRef]) -> None:
+        asyncray.sync.get(failed)
+
+    async def fail_later(self, refs: list[ObjectRef], failed: list[ObjectRef]) -> None:
+        await asyncray.get(failed)
+
+
+@asyncray.remote
+def collect_no_garbage() -> None:
+    gc.disable()
+
+
+@asyncray.remote
+def fail(*args: Any) -> None:
+    raise KeyError(len(args))
+
+
+@asyncray.remote
+async def fail_later(*args: Any) -> None:
+    await asyncio.sleep(0)
+    raise KeyError(len(args))
+
+
+@asyncray.remote
+async def fail_to_await(refs: list[ObjectRef], failed: list[ObjectRef]) -> None:
+    await failed[0]
+
+
+def failing(refs: list[ObjectRef], careless: ActorHandle, failed: ObjectRef) -> Iterator[ObjectRef]:
+    """Calls that fail while they have the references."""
+    yield fail.remote(refs)
+    yield fail.remote(refs[0])
+    yield fail_later.remote(refs)
+    yield fail_to_await.remote(refs, [failed])
+    yield careless.fail.remote(refs)
+    yield careless.fail_to_get.remote(refs, [failed])
+    yield careless.fail_later.remote(refs, [failed])
+
+
+async def test_what_has_failed_keeps_no_references_in_a_cycle() -> None:
+    await asyncio.gather(*(collect_no_garbage.remote() for _ in range(20)))
+    failed, careless = fail.remote(), Careless.remote()
+    refs = [await asyncray.put(bytes(LARGE))]
+    for call in failing(refs, careless, failed):
+        with pytest.raises(KeyError):
+            await call
+    del refs, call
+    await stored(0)
+
+
+async def test_a_constructor_that_fails_keeps_no_references() -> None:
+    refs = [await asyncray.put(bytes(LARGE))]
+    keeper = Keeper.remote(refs, 1)
+    with pytest.raises(asyncray.errors.ActorDiedError):
+        await keeper.give.remote()
+    del refs
     await stored(0)

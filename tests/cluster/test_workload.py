@@ -41,7 +41,7 @@ async def wrong_of(program: Program) -> list[str]:
     return [sentence for one in observed for sentence in check(program, one, faults=False)]
 
 
-@pytest.mark.parametrize("seed", [*range(8), *range(9, 12)])  # 8 leaves a reference with a worker: open
+@pytest.mark.parametrize("seed", range(12))
 async def test_a_program_observes_what_its_model_expects(seed: int) -> None:
     program = Program.random(Random(seed), OPERATIONS, large_values=seed % 2 == 1)
     assert await wrong_of(program) == [], f"seed {seed}:\n{program!r}"

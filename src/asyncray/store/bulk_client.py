@@ -173,7 +173,10 @@ class TcpBulkClient:
             self._keep(connection)
         else:
             connection.sock.close()
-        return work.result()
+        try:
+            return work.result()
+        finally:
+            del work  # it keeps what it has raised, which keeps this frame, and the object's memory
 
     def _take_idle(self, target: str) -> _Connection | None:
         idle = self._idle.get(target)

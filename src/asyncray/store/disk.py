@@ -120,11 +120,14 @@ async def to_its_end(operation: Awaitable[_T]) -> _T:
             await asyncio.wait([future])
         except asyncio.CancelledError as error:
             cancellation = error
-    if cancellation is not None:
+    try:
+        if cancellation is None:
+            return future.result()
         if not future.cancelled():
             future.exception()  # nobody else looks at it
         raise cancellation
-    return future.result()
+    finally:
+        del future, cancellation  # what has been raised keeps this frame, which must not keep it in turn
 
 
 def views_of(buffers: Buffers) -> list[memoryview]:

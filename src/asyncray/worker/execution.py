@@ -98,6 +98,7 @@ class Executor:
                 continue
             self._running = item
             self._run(item)
+            self._running = None
             self._outbox.append(item)
             if not self._woken:
                 self._woken = True

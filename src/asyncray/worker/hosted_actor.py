@@ -115,7 +115,6 @@ class HostedActor:
     def _construct(self, call: Call, max_concurrency: int) -> None:
         executor = self._executor
         token = current_task.set(executor.context(call))
-        failure: BaseException | None = None
         try:
             cls = executor.function(call.template)
             args, kwargs = executor.arguments(call)
@@ -125,13 +124,13 @@ class HostedActor:
             self.concurrency = max_concurrency or (_ASYNC_CONCURRENCY if is_async else 1)
             for number in range(1, 1 if is_async else self.concurrency):
                 self._runtime.platform.threads.start(executor.run_main, f"actor thread {number}")
+            self._runtime.call_soon(self._created, call, None)
         except SystemExit as request:
             executor.end_process(request)
         except BaseException as error:
-            failure = error
+            self._runtime.call_soon(self._created, call, error)
         finally:
             current_task.reset(token)
-        self._runtime.call_soon(self._created, call, failure)
 
     def _created(self, call: Call, failure: BaseException | None) -> None:
         """Tells the node, once the owner knows of what the constructor has kept of its arguments."""
