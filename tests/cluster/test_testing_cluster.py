@@ -234,6 +234,23 @@ async def test_the_end_of_the_control_plane_ends_its_nodes() -> None:
         await eventually(lambda: all(map(has_ended, family)))
 
 
+async def test_a_control_plane_that_is_started_again_has_the_same_address_and_knows_nothing() -> None:
+    async with Cluster() as cluster:
+        before, address = await cluster.add_node(), cluster.address
+        with pytest.raises(RuntimeError, match="still runs"):
+            await cluster.restart_control()
+        await cluster.kill_control()
+        with pytest.raises(RuntimeError, match="does not run"):
+            await cluster.kill_control()
+        await cluster.restart_control()
+        assert cluster.address == address
+        assert cluster.nodes == []
+        node = await cluster.add_node()
+        async with asyncray.init(address=address):
+            assert await here.remote() == node.node_id != before.node_id
+            assert [one["NodeID"] for one in await asyncray.nodes() if one["Alive"]] == [node.node_id]
+
+
 # ---- nothing is left: the fixture of this folder looks after each test
 
 

@@ -39,7 +39,7 @@ async def test_the_error_of_one_kill_keeps_no_handle_of_another_that_failed_with
     async with asyncray.init():
         one, other = Guest.remote(), Guest.remote()
         await asyncio.gather(one.greet.remote(), other.greet.remote())
-        cluster.kill_control()
+        await cluster.kill_control()
         await asyncio.sleep(0.1)  # the connection is lost, and the next call dials anew
         first, second = await asyncio.gather(failed_kill(one), failed_kill(other))
         handle = weakref.ref(other)
@@ -58,7 +58,7 @@ async def test_a_function_that_was_not_exported_keeps_no_handle_of_an_actor_whos
     async with asyncray.init():
         guest = Guest.remote()
         await guest.greet.remote()
-        cluster.kill_control()
+        await cluster.kill_control()
         await asyncio.sleep(0.1)  # the connection is lost, and the next call dials anew
         ref = nothing.remote()
         await asyncio.sleep(0)  # the export is the first to dial, and its error the first to be raised

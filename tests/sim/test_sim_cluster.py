@@ -308,6 +308,26 @@ async def test_init_needs_a_node_and_takes_no_settings_of_one(cluster: SimCluste
     await asyncray.shutdown()
 
 
+@simulated(seeds=5)
+async def test_a_control_plane_that_is_started_again_has_the_same_address_and_knows_nothing(
+    cluster: SimCluster,
+) -> None:
+    before, address = await cluster.add_node(), cluster.address
+    with pytest.raises(RuntimeError, match="still runs"):
+        await cluster.restart_control()
+    await cluster.kill_control()
+    with pytest.raises(RuntimeError, match="does not run"):
+        await cluster.kill_control()
+    while before in cluster.nodes:
+        await asyncio.sleep(1)
+    await cluster.restart_control()
+    assert cluster.address == address
+    node = await cluster.add_node()
+    async with asyncray.init():
+        assert await double.remote(4) == 8
+        assert [one["NodeID"] for one in await asyncray.nodes()] == [node.node_id.hex()]
+
+
 # ---- the same seed, the same run
 
 
@@ -322,7 +342,7 @@ async def busy(cluster: SimCluster) -> None:
         cluster.world.network.partition(nodes[0].host, nodes[1].host)
         await asyncio.sleep(1)
         cluster.world.network.heal_all()
-        cluster.kill_node(nodes[2])
+        await cluster.kill_node(nodes[2])
         calls = [counter.add.remote() for counter in counters for _ in range(3)]
         results = await asyncio.gather(*refs, *calls, return_exceptions=True)
         print([result if isinstance(result, int | str) else type(result).__name__ for result in results])

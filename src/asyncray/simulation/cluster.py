@@ -6,23 +6,21 @@ import asyncio
 import itertools
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import Context
-from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from asyncray.config import DEFAULT, Config
 from asyncray.control.service import ControlPlane
 from asyncray.errors import AsyncrayError
-from asyncray.node.control_link import NodeIdentity
-from asyncray.node.service import NodeManager, NodeSettings
 from asyncray.resources import to_units
 from asyncray.rpc.service import Service
-from asyncray.simulation.launcher import SimulatedLauncher
+from asyncray.simulation.drivers import Drivers
 from asyncray.simulation.network import Conditions
+from asyncray.simulation.node import SimNode, new_node, socket_dir
 from asyncray.simulation.process import Process
 from asyncray.simulation.world import World
 from asyncray.worker import current
 from asyncray.worker.main import new_worker
-from asyncray.worker.runtime import Job, Membership, Runtime
+from asyncray.worker.runtime import Runtime
 
 _T = TypeVar("_T")
 
@@ -30,27 +28,6 @@ _CONTROL_PORT: Final = 6379
 _STORE: Final = 64 * 1024 * 1024
 _START_DELAY: Final = (0.002, 0.02)
 _EXIT_DELAY: Final = (0.0001, 0.002)
-
-
-@dataclass(slots=True, eq=False)
-class SimNode:
-    """A machine of the cluster, and its node manager."""
-
-    process: Process
-    node_id: bytes
-    manager: NodeManager
-    workers: dict[bytes, Process] = field(default_factory=dict)
-    """The living ones, by their process ids."""
-    started: int = 0
-    """How many workers it ever had."""
-
-    @property
-    def name(self) -> str:
-        return self.process.name
-
-    @property
-    def host(self) -> str:
-        return self.process.host
 
 
 class SimCluster:
@@ -86,8 +63,8 @@ class SimCluster:
         self._control_process: Process | None = None
         self._machines = itertools.count(1)
         self._node_numbers = itertools.count(1)
-        self._drivers = itertools.count(1)
-        self._programs: list[Process] = []
+        self._control_planes = itertools.count(1)
+        self._drivers = Drivers(self.world, self)
         self._delays = self.world.random("process starts")
 
     def run(self, main: Callable[[SimCluster], Coroutine[Any, Any, _T]]) -> _T:
@@ -99,9 +76,7 @@ class SimCluster:
 
     async def _run(self, main: Callable[[SimCluster], Coroutine[Any, Any, _T]]) -> _T:
         await self._start_control()
-        outcome = self.driver(main(self))
-        self._programs.clear()  # this one is the test's own
-        return await outcome
+        return await self._drivers.run(main(self), None, listed=False)
 
     # ------------------------------------------------------------------- control plane
 
@@ -112,7 +87,9 @@ class SimCluster:
         return f"{self._control_process.host}:{_CONTROL_PORT}"
 
     async def _start_control(self) -> None:
-        process = self._control_process = self.world.process("control", self._new_host())
+        host = self._control_process.host if self._control_process is not None else self._new_host()
+        number = next(self._control_planes)
+        process = self._control_process = self.world.process(f"control {number}" if number > 1 else "control", host)
         self.world.transcript.note(process, f"starts at {self.address}")
         platform = self.world.platform(process)
         control = self.control = process.call(
@@ -124,13 +101,23 @@ class SimCluster:
                 cluster_id=platform.entropy(16),
             )
         )
+        process.on_death(self._control_died)
         await self._serve(process, control)
 
-    def kill_control(self) -> None:
-        """SIGKILL to the control plane."""
-        assert self._control_process is not None
+    async def kill_control(self) -> None:
+        """SIGKILL to the control plane. Its nodes end, each as soon as it notices. RuntimeError if it does not run."""
+        if self._control_process is None or not self._control_process.alive:
+            raise RuntimeError("the control plane does not run")
         self._control_process.kill("killed by SIGKILL")
-        self.control = None
+
+    async def restart_control(self) -> None:
+        """Starts another control plane, with the address of the one that was killed, and nothing of what it knew.
+
+        Returns when it serves. Nodes and jobs of before do not come back. RuntimeError if one still runs.
+        """
+        if self._control_process is not None and self._control_process.alive:
+            raise RuntimeError("the control plane still runs")
+        await self._start_control()
 
     # --------------------------------------------------------------------------- nodes
 
@@ -139,6 +126,7 @@ class SimCluster:
         num_cpus: float = 1,
         *,
         num_gpus: float = 0,
+        memory: int | None = None,
         resources: Mapping[str, float] | None = None,
         labels: Mapping[str, str] | None = None,
         object_store_memory: int = _STORE,
@@ -153,10 +141,23 @@ class SimCluster:
         process = self.world.process(f"node {next(self._node_numbers)}", self._new_host())
         self.world.transcript.note(process, f"starts at {process.host} with {num_cpus:g} CPUs")
         amounts = {"CPU": num_cpus, "GPU": num_gpus, "object_store_memory": object_store_memory, **(resources or {})}
+        if memory is not None:
+            amounts["memory"] = memory
         if host_memory is not None:
             self.world.memory(process.host).total = host_memory
         threshold = self.world.config.memory_threshold if host_memory is not None else 0.0
-        node = process.call(self._new_node, process, to_units(amounts), dict(labels or {}), threshold)
+        node = process.call(
+            lambda: new_node(
+                self.world,
+                self,
+                process,
+                control=self.address,
+                is_head=not self.nodes,
+                resources=to_units(amounts),
+                labels=labels or {},
+                memory_threshold=threshold,
+            )
+        )
         self.nodes.append(node)
         self._homes[process] = node
         process.on_death(lambda cause: self._node_died(node))
@@ -170,7 +171,7 @@ class SimCluster:
         node.process.call(node.manager.request_stop, "SIGTERM")
         await ended
 
-    def kill_node(self, node: SimNode) -> None:
+    async def kill_node(self, node: SimNode) -> None:
         """SIGKILL to all processes of the node, but not to drivers; the machine lives on."""
         node.process.kill("killed by SIGKILL")
 
@@ -234,7 +235,7 @@ class SimCluster:
 
     def drivers(self) -> list[Process]:
         """The living ones that were started with `driver`: the test's own is none of them."""
-        return list(self._programs)
+        return self._drivers.living()
 
     # ------------------------------------------------------------------------- drivers
 
@@ -243,61 +244,7 @@ class SimCluster:
 
         The future has its outcome; AsyncrayError if the process dies first.
         """
-        number = next(self._drivers)
-        outcome: asyncio.Future[_T] = self.world.loop.create_future()
-        process = self.world.process(f"driver {number}", "")
-        surroundings = _DriverSurroundings(self, process, node)
-        process.context.run(current.simulated.set, surroundings)
-        task = process.spawn(program, name=process.name)
-        self._programs.append(process)
-
-        def died(cause: str) -> None:
-            if process in self._programs:
-                self._programs.remove(process)
-            self.runtimes.pop(process, None)
-            if not outcome.done():
-                outcome.set_exception(AsyncrayError(f"{process.name} died: {cause}"))
-
-        def ended(task: asyncio.Task[_T]) -> None:
-            if not outcome.done():
-                if task.cancelled():
-                    outcome.cancel()
-                elif (error := task.exception()) is not None:
-                    outcome.set_exception(error)
-                else:
-                    outcome.set_result(task.result())
-            process.kill("its program has ended")
-
-        process.on_death(died)
-        task.add_done_callback(ended, context=Context())
-        return outcome
-
-    def new_driver(self, process: Process, node: SimNode | None, namespace: str) -> Runtime:
-        """The runtime of a driver that calls `init`. Raises AsyncrayError without a node."""
-        node = node or (self.nodes[0] if self.nodes else None)
-        if node is None:
-            raise AsyncrayError("the simulated cluster has no node: await cluster.add_node() before init()")
-        process.host = node.host
-        platform = self.world.platform(process)
-        information = {
-            "sys_path": [],
-            "namespace": namespace or platform.entropy(8).hex(),
-            "pid": process.pid,
-            "entrypoint": process.name,
-            "address": self.address,
-        }
-        membership = Membership(
-            node_target=f"unix:{_socket_dir(node.process)}/node",
-            control_target=self.address,
-            node_id=node.node_id,
-            socket_dir=_socket_dir(node.process),
-            host=node.host,
-            node_name=node.name,
-        )
-        job = Job(platform.entropy(4), information)
-        runtime = Runtime(platform, self.world.config, membership, "driver", platform.entropy(16), job)
-        self.runtimes[process] = runtime
-        return runtime
+        return self._drivers.run(program, node, listed=True)
 
     # -------------------------------------------------------------- for the launcher
 
@@ -322,33 +269,6 @@ class SimCluster:
     def _new_host(self) -> str:
         number = next(self._machines)
         return f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
-
-    def _new_node(
-        self, process: Process, total: Mapping[str, int], labels: dict[str, str], memory_threshold: float
-    ) -> SimNode:
-        platform = self.world.platform(process)
-        node_id = platform.entropy(16)
-        directory = _socket_dir(process)
-        identity = NodeIdentity(node_id, process.name, process.pid, directory, labels, not self.nodes)
-        specification = {
-            "node_target": f"unix:{directory}/node",
-            "control_target": self.address,
-            "node_id": node_id,
-            "socket_dir": directory,
-            "host": process.host,
-            "node_name": process.name,
-        }
-        settings = NodeSettings(
-            identity=identity,
-            resources=total,
-            control_target=self.address,
-            unix_path=f"{directory}/node",
-            host=process.host,
-            worker_specification=specification,
-            memory_threshold=memory_threshold,
-        )
-        launcher = SimulatedLauncher(self, process)
-        return SimNode(process, node_id, NodeManager(settings, platform, launcher, self.world.config))
 
     async def _serve(
         self, process: Process, service: Service, joined: Callable[[], asyncio.Future[None]] | None = None
@@ -403,28 +323,17 @@ class SimCluster:
             self.world.transcript.note(process, f"cannot start: {error}")
         self.world.loop.call_soon(process.kill, f"exit code {code}", context=Context())
 
+    def _control_died(self, cause: str) -> None:
+        self.control = None
+
     def _node_died(self, node: SimNode) -> None:
         self.nodes.remove(node)
         del self._homes[node.process]
-        self.world.disk(node.host).contents.clear(_socket_dir(node.process))  # as its zygote would
+        self.world.disk(node.host).contents.clear(socket_dir(node.process))  # as its zygote would
 
     def _worker_died(self, home: SimNode, process: Process, process_id: bytes) -> None:
         home.workers.pop(process_id, None)
         self.runtimes.pop(process, None)
-
-
-class _DriverSurroundings:
-    def __init__(self, cluster: SimCluster, process: Process, node: SimNode | None) -> None:
-        self.runtime: Runtime | None = None
-        self._cluster = cluster
-        self._process = process
-        self._node = node
-
-    def new_driver(self, namespace: str, settings: dict[str, Any]) -> Runtime:
-        given = sorted(name for name, value in settings.items() if value)
-        if given:
-            raise AsyncrayError(f"{', '.join(given)} of a simulated cluster are set by cluster.add_node(...)")
-        return self._cluster.new_driver(self._process, self._node, namespace)
 
 
 class _WorkerSurroundings:
@@ -433,7 +342,3 @@ class _WorkerSurroundings:
 
     def new_driver(self, namespace: str, settings: dict[str, Any]) -> Runtime:
         raise AsyncrayError("init() is for drivers: a task or an actor belongs to its cluster")
-
-
-def _socket_dir(node: Process) -> str:
-    return f"/run/{node.name.replace(' ', '-')}"

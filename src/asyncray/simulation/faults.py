@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from contextvars import Context
 from dataclasses import dataclass, field, replace
@@ -151,42 +151,42 @@ class FaultInjector:
             for process in self._cluster.world.processes:
                 self._cluster.thaw(process)
 
-    async def _repeat(self, mean: float, fault: Callable[[], None]) -> None:
+    async def _repeat(self, mean: float, fault: Callable[[], Coroutine[Any, Any, None]]) -> None:
         while True:
             await asyncio.sleep(self._random.expovariate(1 / mean))
-            fault()
+            await fault()
 
-    def _worker_dies(self) -> None:
+    async def _worker_dies(self) -> None:
         if (worker := self._choose(self._cluster.workers())) is not None:
             self._tell(f"{worker.name} is killed")
             self._cluster.kill_worker(worker)
 
-    def _worker_freezes(self) -> None:
+    async def _worker_freezes(self) -> None:
         if (worker := self._choose(self._cluster.workers())) is not None:
             self._freeze(worker, self._random.uniform(0.01, 2.0))
 
-    def _node_dies(self) -> None:
+    async def _node_dies(self) -> None:
         if (node := self._choose(self._cluster.nodes)) is not None:
             self._tell(f"{node.name} is killed")
-            self._cluster.kill_node(node)
+            await self._cluster.kill_node(node)
             self._replace()
 
-    def _node_freezes(self) -> None:
+    async def _node_freezes(self) -> None:
         if (node := self._choose(self._cluster.nodes)) is not None:
             self._freeze(node.process, self._random.uniform(0.01, 8.0))
 
-    def _machine_is_lost(self) -> None:
+    async def _machine_is_lost(self) -> None:
         if (node := self._choose(self._cluster.nodes)) is not None:
             self._tell(f"the machine of {node.name} is lost")
             self._cluster.lose_machine(node)
             self._replace()
 
-    def _connections_break(self) -> None:
+    async def _connections_break(self) -> None:
         if (hosts := self._two_hosts()) is not None:
             self._tell(f"connections between {hosts[0]} and {hosts[1]} break")
             self._cluster.world.network.cut(*hosts)
 
-    def _network_parts(self) -> None:
+    async def _network_parts(self) -> None:
         if (hosts := self._two_hosts()) is None:
             return
         both = self._random.random() < 0.7
@@ -197,12 +197,12 @@ class FaultInjector:
         network.partition(*hosts, both=both)
         self._later(seconds, network.heal, *hosts)
 
-    def _control_plane_dies(self) -> None:
+    async def _control_plane_dies(self) -> None:
         if self._cluster.control is not None:
             self._tell("the control plane is killed")
-            self._cluster.kill_control()
+            await self._cluster.kill_control()
 
-    def _driver_dies(self) -> None:
+    async def _driver_dies(self) -> None:
         if (driver := self._choose(self._cluster.drivers())) is not None:
             self._tell(f"{driver.name} is killed")
             self._deaths_of_drivers += 1

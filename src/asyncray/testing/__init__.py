@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from asyncray.simulation.cluster import SimCluster as SimCluster
-    from asyncray.simulation.cluster import SimNode as SimNode
     from asyncray.simulation.faults import PROFILES as PROFILES
     from asyncray.simulation.faults import Profile as Profile
     from asyncray.simulation.faults import faults as faults
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from asyncray.simulation.loop import Livelock as Livelock
     from asyncray.simulation.network import Conditions as Conditions
     from asyncray.simulation.network import Latency as Latency
+    from asyncray.simulation.node import SimNode as SimNode
     from asyncray.simulation.threads import sleep as sleep
     from asyncray.simulation.world import SimulationFailed as SimulationFailed
     from asyncray.testing.cluster import Cluster as Cluster
@@ -38,7 +38,7 @@ _HOMES = {
     "Node": "asyncray.testing.cluster",
     "Profile": "asyncray.simulation.faults",
     "SimCluster": "asyncray.simulation.cluster",
-    "SimNode": "asyncray.simulation.cluster",
+    "SimNode": "asyncray.simulation.node",
     "SimulationFailed": "asyncray.simulation.world",
     "faults": "asyncray.simulation.faults",
     "simulated": "asyncray.testing.simulated",

@@ -155,11 +155,24 @@ class Cluster:
         await node._family.kill(node._info.directory)
 
     async def kill_control(self) -> None:
-        """SIGKILL to the control plane. Returns when it has ended."""
+        """SIGKILL to the control plane. Returns when it has ended. Its nodes end, each as soon as it notices."""
         if self._control is None:
             raise RuntimeError("the control plane does not run")
         control, self._control = self._control, None
         await control.kill(self._started().directory)
+
+    async def restart_control(self) -> None:
+        """Starts another control plane, with the address of the one that was killed, and nothing of what it knew.
+
+        Returns when it serves. Nodes and jobs of before do not come back: the nodes have ended by then.
+        """
+        before = self._started()
+        if self._control is not None:
+            raise RuntimeError("the control plane still runs")
+        nodes, self.nodes = self.nodes, []
+        await _all([self._stop(node) for node in nodes])
+        settings = {"role": "control", "port": int(before.address.rpartition(":")[2])}
+        self._control, self._control_info = await self._start(settings, "the control plane")
 
     async def _start(self, settings: dict[str, Any], name: str) -> tuple[DaemonFamily, SessionInfo]:
         family = DaemonFamily({**settings, **self._tls, "token": self._token}, name)

@@ -12,8 +12,9 @@ import pytest
 from asyncray import messages
 from asyncray.config import DEFAULT, Config
 from asyncray.node.exchange import ROUTE, ExchangeLink
-from asyncray.simulation.cluster import SimCluster, SimNode
+from asyncray.simulation.cluster import SimCluster
 from asyncray.simulation.network.traffic import kinds_of
+from asyncray.simulation.node import SimNode
 from asyncray.simulation.process import Process
 
 KEY = b"k" * 36
@@ -113,7 +114,7 @@ def test_a_dead_node_is_told_nothing_and_not_dialled() -> None:
         cluster.partition(one, other)
         drop(one, other)
         address = other.manager.address
-        cluster.kill_node(other)
+        await cluster.kill_node(other)
         await asyncio.sleep(10)
         exchange = one.manager.exchange
         assert exchange.is_dead(other.node_id) and exchange._untold == {} and exchange._links == {}

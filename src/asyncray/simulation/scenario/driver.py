@@ -14,7 +14,8 @@ from asyncray.api.actor import ActorHandle
 from asyncray.api.connection import require_runtime
 from asyncray.errors import RemoteTraceback
 from asyncray.ids import ActorId
-from asyncray.simulation.cluster import SimCluster, SimNode
+from asyncray.simulation.cluster import SimCluster
+from asyncray.simulation.node import SimNode
 from asyncray.simulation.process import Process
 from asyncray.simulation.scenario import programs
 from asyncray.simulation.scenario.errors import ScenarioError

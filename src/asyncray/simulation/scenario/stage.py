@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from asyncray.simulation.cluster import SimCluster, SimNode
+from asyncray.simulation.cluster import SimCluster
 from asyncray.simulation.network import Conditions, Latency
+from asyncray.simulation.node import SimNode
 from asyncray.simulation.process import Process
 from asyncray.simulation.scenario.conversation import Conversation
 from asyncray.simulation.scenario.driver import Driver

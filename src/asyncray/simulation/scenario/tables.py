@@ -8,7 +8,8 @@ from typing import Final
 
 from asyncray.ids import object_of
 from asyncray.messages import ERROR, GONE, INLINE, STORED
-from asyncray.simulation.cluster import SimCluster, SimNode
+from asyncray.simulation.cluster import SimCluster
+from asyncray.simulation.node import SimNode
 from asyncray.simulation.scenario.message_text import amounts, size
 from asyncray.simulation.scenario.names import Names
 from asyncray.store.table import NODE

@@ -13,7 +13,7 @@ _TWO: Final = r"(?P<one>node \d+|control) \| (?P<other>node \d+|control)"
 
 async def _kill(stage: Stage, process: str) -> None:
     if process == "control":
-        stage.cluster.kill_control()
+        await stage.cluster.kill_control()
     else:
         stage.process(process).kill("killed by SIGKILL")
 
