@@ -49,6 +49,7 @@ class ActorLane:
         "queues",
         "registration",
         "state",
+        "unreachable",
         "unresolved",
     )
 
@@ -70,6 +71,8 @@ class ActorLane:
         self.link: PeerLink | None = None
         self.parted: Address | None = None
         """Where the actor is, if the link with it has ended while there was nothing to do: the next call dials."""
+        self.unreachable: asyncio.TimerHandle | None = None
+        """When it counts as out of reach, if its link was lost and nobody has told its fate yet."""
         self.queues: dict[bytes, deque[PendingTask]] = {}
         """Calls that have not been sent, of each caller that has any, in the order in which it submitted them."""
         self.in_flight: dict[bytes, PendingTask] = {}
@@ -80,6 +83,12 @@ class ActorLane:
         """Calls that have not been sent."""
         for queue in self.queues.values():
             yield from queue
+
+    def news(self) -> None:
+        """What has become of the actor is known."""
+        if self.unreachable is not None:
+            self.unreachable.cancel()
+            self.unreachable = None
 
     def completed(self, task: PendingTask, microseconds: int) -> None:
         self.in_flight.pop(task.id, None)
@@ -240,6 +249,7 @@ class ActorClient:
         lane = self.lanes.get(actor_id)
         if lane is None or lane.lifetime is not lifetime:  # of an owner that is lost there may be several records
             return
+        lane.news()
         del self.lanes[actor_id]
         if lifetime.owner is not None:
             return
@@ -295,6 +305,7 @@ class ActorClient:
         elif state == "PENDING" and lane.lifetime.owner is not None and lane.lifetime.state == messages.ERROR:
             self.owner_died(lane.lifetime)
         elif state == "ALIVE" and address is not None and lane.state != "DEAD":
+            lane.news()
             lane.state = state
             link = self._runtime.peers.link(address)
             if lane.link is not link:
@@ -309,6 +320,7 @@ class ActorClient:
     def _die(self, lane: ActorLane, error: bytes | None) -> None:
         if lane.state == "DEAD":
             return
+        lane.news()
         lane.state, lane.link, lane.parted = "DEAD", None, None
         if lane.ended is not None:
             lane.ended.set_result(None)
@@ -350,9 +362,10 @@ class ActorClient:
     def _link_lost(self, link: PeerLink, cause: str) -> None:
         for lane in self.lanes.values():
             if lane.link is link:
+                lane.news()
                 lane.link = None
                 wait = _FATE_WAIT if self._runtime.control.connected else 0
-                self._runtime.loop.call_later(wait, self._unreachable, lane, cause)
+                lane.unreachable = self._runtime.loop.call_later(wait, self._unreachable, lane, cause)
 
     def _called(self) -> set[bytes]:
         """The processes of actors that have calls to answer."""

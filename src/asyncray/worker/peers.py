@@ -7,7 +7,7 @@ from collections.abc import Callable, Container
 from typing import TYPE_CHECKING, Any, Final
 
 from asyncray import messages
-from asyncray.errors import AsyncrayError, NodeDiedError, ProtocolError
+from asyncray.errors import NodeDiedError, ProtocolError
 from asyncray.messages import Address, Message
 from asyncray.rpc.network import Channel
 from asyncray.rpc.stream import FrameStream
@@ -274,8 +274,11 @@ class Peers:
     def accepted(self, address: Address, stream: FrameStream) -> PeerLink:
         link = self._links.get(address[0])
         if link is None:
-            link = self._links[address[0]] = PeerLink(address)
-            self._runtime.ownership.process_connected(link.process_id)
+            link = PeerLink(address)
+            link.lost = self._runtime.stopping
+            if not link.lost:
+                self._links[address[0]] = link
+                self._runtime.ownership.process_connected(link.process_id)
         link.attach(stream)
         return link
 
@@ -363,11 +366,14 @@ class Peers:
             link.channel = channel = await self._runtime.platform.network.connect(self._runtime.endpoint(link.address))
             hello = (messages.HELLO, self._runtime.address, self._runtime.role)
             stream = await channel.open(ROUTE, _PeerStream(self, link), hello)
-        except (AsyncrayError, OSError) as error:
+        except Exception as error:  # an address that another process has told may be anything
             _log.debug("cannot reach process %s: %s", link.process_id.hex()[:8], error)
             link.dialling = False
-            if link.stream is None:  # else the other side has dialled meanwhile
+            if link.stream is None:
                 self.lose(link, error)
+            elif link.channel is not None:  # the other side has dialled meanwhile
+                link.channel.close()
+                link.channel = None
             return
         link.dialling = False
         link.attach(stream)

@@ -337,9 +337,16 @@ class Runtime:
 
     def _apply_effects(self) -> None:
         with self.ownership_lock:
-            effects = self.ownership.take_effects()
-        for effect in effects:
-            self._effect_handlers[type(effect)](self, effect)
+            effects = deque(self.ownership.take_effects())
+        try:
+            while effects:
+                effect = effects.popleft()
+                self._effect_handlers[type(effect)](self, effect)
+        except BaseException:  # one that fails must not take the others with it
+            with self.ownership_lock:
+                self.ownership.effects[:0] = effects
+            self.schedule_turn()
+            raise
 
     def _send(self, effect: Send) -> None:
         self.peers.link(effect.address).send(effect.message)

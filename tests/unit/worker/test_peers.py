@@ -39,7 +39,7 @@ class Channel:
         self.receiver = receiver
         await self._network.opened.wait()
         if self._network.refuses:
-            raise ConnectionFailed("refused")
+            raise self._network.refusal
         return self.stream
 
     def close(self) -> None:
@@ -50,6 +50,7 @@ class Network:
     def __init__(self) -> None:
         self.opened = asyncio.Event()
         self.refuses = False
+        self.refusal: Exception = ConnectionFailed("refused")
         self.channels: list[Channel] = []
 
     async def connect(self, target: str) -> Channel:
@@ -144,6 +145,14 @@ async def test_a_refused_dial_loses_the_link_and_closes_the_connection() -> None
     assert world.peers.link(OTHER) is not link
 
 
+async def test_a_dial_that_fails_for_any_other_reason_loses_the_link() -> None:
+    world = World()
+    world.network.refuses, world.network.refusal = True, IndexError("an address without a port")
+    link = world.peers.link(OTHER)
+    await world.settle()
+    assert world.lost == [link] and not link.dialling
+
+
 async def test_a_refused_dial_does_no_harm_when_the_other_side_has_dialled() -> None:
     world = World()
     world.network.refuses = True
@@ -151,6 +160,7 @@ async def test_a_refused_dial_does_no_harm_when_the_other_side_has_dialled() -> 
     _, accepted = world.accepts()
     await world.settle()
     assert world.lost == [] and not accepted.closed
+    assert world.network.channels[0].closed, "nothing travels on it"
     assert world.peers.link(OTHER) is link
 
 
@@ -176,3 +186,11 @@ async def test_nobody_is_dialled_once_the_runtime_stops(connected_before: bool) 
     link.send((messages.RELEASE, b"1"))
     await world.settle()
     assert link.lost and len(world.network.channels) == connected_before
+
+
+async def test_who_dials_a_runtime_that_stops_is_turned_away() -> None:
+    world = World()
+    world.runtime.stopping = True
+    world.peers.close()
+    _, accepted = world.accepts()
+    assert accepted.closed and world.peers.find(OTHER[0]) is None
