@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from asyncray.lazy import attach
 
 if TYPE_CHECKING:
     from asyncray import errors as errors
@@ -53,20 +54,5 @@ _HOMES = {
     "sync": "asyncray.sync",
     "wait": "asyncray.api.objects",
 }
-"""Public names by their modules, each imported when it is first used, so that `import asyncray` is quick."""
 
-__all__ = [*_HOMES]
-
-
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'asyncray' has no attribute {name!r}")
-    module = import_module(home)
-    value = module if home == f"asyncray.{name}" else getattr(module, name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+__getattr__, __dir__, __all__ = attach(globals(), _HOMES)

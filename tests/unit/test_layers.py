@@ -21,6 +21,7 @@ LAYERS = (
         "errors",
         "host_memory",
         "ids",
+        "lazy",
         "memory_shortage",
         "messages",
         "portable_exception",

@@ -5,8 +5,9 @@ to use it. `SimCluster` is a whole one in one process, on virtual time, with fau
 `docs/simulation.md` is the guide; it needs `pip install asyncray[simulation]`.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from asyncray.lazy import attach
 
 if TYPE_CHECKING:
     from asyncray.simulation.cluster import SimCluster as SimCluster
@@ -44,19 +45,5 @@ _HOMES = {
     "simulated": "asyncray.testing.simulated",
     "sleep": "asyncray.simulation.threads",
 }
-"""Each is imported when it is first used: what only the simulator needs is not installed everywhere."""
 
-__all__ = [*_HOMES]
-
-
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'asyncray.testing' has no attribute {name!r}")
-    value = getattr(import_module(home), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+__getattr__, __dir__, __all__ = attach(globals(), _HOMES)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from asyncray.lazy import attach
 
 if TYPE_CHECKING:
     from asyncray.serialization import deregister_serializer as deregister_serializer
@@ -17,18 +18,5 @@ _HOMES = {
     "inspect_serializability": "asyncray.serialization",
     "register_serializer": "asyncray.serialization",
 }
-"""Names by their modules, each imported when it is first used."""
 
-__all__ = [*_HOMES]
-
-
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'asyncray.util' has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(home), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+__getattr__, __dir__, __all__ = attach(globals(), _HOMES)
