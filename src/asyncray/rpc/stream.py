@@ -97,7 +97,7 @@ class FrameStream:
         """`pack`: the encoder, if others of this thread use it, too; by default its own. `unpack`: the decoder."""
         if receiver is not None:  # else `accept` finds one
             self.receiver = receiver
-        """May be exchanged at any time."""
+        """May be exchanged at any time, until it is told of the end."""
         self._transport = transport
         self._loop = asyncio.get_running_loop()
         self._pack = pack or codec.packer()
@@ -250,4 +250,6 @@ class FrameStream:
         self.flush()
 
     def _tell_receiver(self, error: Exception | None) -> None:
-        self.receiver.on_close(self, error)
+        receiver = self.receiver
+        del self.receiver  # which refers to the stream: the two must not wait for the garbage collector
+        receiver.on_close(self, error)

@@ -63,6 +63,7 @@ class VirtualLoop(base_events.BaseEventLoop):
         self._cancelled_timers = 0
         self._collect_at = _COLLECT_EVERY
         self._collect_fully_at = _FIRST_FULL_COLLECTION
+        self._collect_fully = False
         self._jumped_at = 0
         """`callbacks` when time last passed."""
 
@@ -158,6 +159,10 @@ class VirtualLoop(base_events.BaseEventLoop):
         """Makes callbacks ready that were deferred."""
         self._ready.extend(handles)  # type: ignore[arg-type]
 
+    def collect_fully(self) -> None:
+        """Has the next run of the garbage collector look at everything: there is much for it."""
+        self._collect_fully = True
+
     # ---- what BaseEventLoop calls
 
     def _run_once(self) -> None:
@@ -208,6 +213,9 @@ class VirtualLoop(base_events.BaseEventLoop):
         generation = 1
         if self.callbacks >= self._collect_fully_at:
             self._collect_fully_at = 2 * self.callbacks
+            self._collect_fully = True
+        if self._collect_fully:
+            self._collect_fully = False
             generation = 2
         gc.collect(generation)
 

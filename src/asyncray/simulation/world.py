@@ -29,6 +29,10 @@ _T = TypeVar("_T")
 
 _STORY: Final = 60
 """Lines of the transcript that are told of a failure."""
+_MANY_DEAD: Final = 100
+_DEAD_SHARE: Final = 0.25
+"""What dead processes leave refers to itself all over, 30 KB each: the garbage collector is to look at everything when
+there are more than `_MANY_DEAD` new ones, and so many for each living one."""
 _TOKEN: Final = "the-token-of-the-simulation"
 
 
@@ -51,6 +55,8 @@ class World:
         self.network = SimulatedNetwork(self.random("network"), conditions, config)
         self.processes: list[Process] = []
         """All that ever were."""
+        self._living = 0
+        self._newly_dead = 0
         self.failures: list[str] = []
         """Exceptions that nobody handled."""
         self._arenas: dict[str, SimulatedArenas] = {}
@@ -95,8 +101,9 @@ class World:
         """A new process, in which nothing runs yet."""
         process = Process(name, host, 1000 + len(self.processes))
         process.threads = GreenThreads(self.loop, process)
-        process.on_death(lambda cause: self.transcript.note(process, f"is dead: {cause}"))
+        process.on_death(lambda cause: self._died(process, cause))
         self.processes.append(process)
+        self._living += 1
         return process
 
     def disk(self, host: str) -> SimulatedDisk:
@@ -126,6 +133,14 @@ class World:
             environment={},
             exit=lambda code: _exit(process, code),
         )
+
+    def _died(self, process: Process, cause: str) -> None:
+        self.transcript.note(process, f"is dead: {cause}")
+        self._living -= 1
+        self._newly_dead += 1
+        if self._newly_dead > _MANY_DEAD + _DEAD_SHARE * self._living:
+            self._newly_dead = 0
+            self.loop.collect_fully()
 
     def _unhandled(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")

@@ -85,6 +85,10 @@ class Lease:
         self.seen: PendingTask | None = None
         """The one that ran when this was last looked at."""
 
+    def over(self) -> None:
+        """It is returned or lost. Tasks refer to where they were sent: what was told of them must not keep them."""
+        self.told = self.seen = None
+
     def completed(self, task: PendingTask, microseconds: int) -> None:
         self.pipeline.completed(self, task, microseconds)
 
@@ -143,6 +147,7 @@ class Pipeline:
         self.leases.pop(lease.lease_id, None)
         tasks = list(lease.in_flight.values())
         lease.in_flight.clear()
+        lease.over()
         return tasks
 
     def retry(self, tasks: list[PendingTask]) -> None:
@@ -228,4 +233,5 @@ class Pipeline:
 
     def _give_back(self, lease: Lease) -> None:
         del self.leases[lease.lease_id]
+        lease.over()
         self._port.return_lease(lease)

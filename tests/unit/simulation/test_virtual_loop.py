@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
+from asyncray.config import DEFAULT
 from asyncray.simulation.loop import Deadlock, HorizonReached, Livelock, VirtualLoop
+from asyncray.simulation.network import Conditions
 from asyncray.simulation.process import Process
+from asyncray.simulation.world import World
 
 
 def run(coroutine: Coroutine[Any, Any, Any], *, horizon: float = float("inf")) -> Any:
@@ -234,3 +237,28 @@ def test_what_has_survived_a_collection_is_freed_when_the_callbacks_have_doubled
     first, second = run(main())
     assert 400 <= first < 500
     assert 800 <= second < 1000
+
+
+def test_many_dead_processes_have_everything_collected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("asyncray.simulation.loop._COLLECT_EVERY", 50)
+    monkeypatch.setattr("asyncray.simulation.world._MANY_DEAD", 3)
+    freed: list[int] = []
+
+    class Knot:
+        def __init__(self) -> None:
+            self.itself = self
+
+    async def main(world: World) -> list[int]:
+        knot = Knot()
+        weakref.finalize(knot, lambda: freed.append(dead))  # type: ignore[attr-defined]
+        for _ in range(150):  # it becomes old
+            await asyncio.sleep(0)
+        del knot
+        for dead in range(1, 8):
+            world.process(f"worker {dead}", "h").kill("exit code 0")
+            for _ in range(150):
+                await asyncio.sleep(0)
+        return freed
+
+    world = World(0, DEFAULT, Conditions(), horizon=10)
+    assert world.run(main(world)) == [4]

@@ -390,6 +390,19 @@ def test_an_idle_lease_is_kept_for_a_while_then_returned() -> None:
     assert bench.pipeline.idle()
 
 
+def test_a_lease_that_is_returned_or_lost_keeps_no_task() -> None:
+    bench = Bench()
+    bench.grant("AB")
+    bench.submit(template(), 2)
+    for name in "AB":
+        lease = bench.leases[name]
+        lease.told, lease.seen = bench.tasks[1], bench.tasks[2]
+    bench.finish("A", 1)
+    bench.lose("B")
+    bench.wait(1.0)
+    assert [(lease.told, lease.seen) for lease in bench.leases.values()] == [(None, None)] * 2
+
+
 def test_a_lease_that_is_not_needed_expires_while_another_works() -> None:
     bench = Bench()
     short = template(1e-4)

@@ -104,6 +104,7 @@ class Connection:
         """The connection is gone, and both ends are told."""
         if not self.closed:
             self._end(reason)
+            self.network.forget(self)
 
     def die(self) -> None:
         """The process is dead: its kernel tells the peer, unless the machine is dead, too."""
@@ -125,6 +126,7 @@ class Connection:
         self._end(reason)
         self.out.finish(Connection.on_closed, "")
         self.peer.out.discard()
+        self.network.forget(self)
 
     def _end(self, reason: str) -> None:
         self.closed = True
@@ -132,7 +134,6 @@ class Connection:
         if self._silence is not None:
             self._silence.stop()
         self._endpoint.connections.pop(self, None)
-        self.network.forget(self)
         links = list(self.streams.values())
         self.streams.clear()
         for link in links:
@@ -259,3 +260,4 @@ class Connection:
         if not self.closed:
             self._end(reason)
             self.out.discard()
+            self.network.forget(self)

@@ -17,6 +17,7 @@ class _FrameLink(Link):
     __slots__ = ("_waiters", "frames")
 
     frames: FrameStream
+    """Until it has ended, at this side."""
 
     def __init__(self, connection: Connection, route: str) -> None:
         super().__init__(connection, route)
@@ -62,21 +63,24 @@ class _FrameLink(Link):
     def on_connection_lost(self, error: Exception) -> None:
         self.finish(error)
 
-    def leave(self) -> None:
-        super().leave()
+    def part(self) -> FrameStream:
+        """Takes no further part, and lets go of the stream, which refers to its transport: no cycle is to be left."""
+        self.leave()
         self.on_sent()
+        frames = self.frames
+        del self.frames
+        return frames
 
     def finish(self, error: Exception | None) -> None:
         """The stream was ended from outside."""
         if not self.over:
-            self.leave()
-            self.frames.ended(error)
+            self.part().ended(error)
 
     def leave_unsent(self, error: Exception | None) -> Exception | None:
         """The stream ends here: the error to end it with at the other side."""
         if self.unsent and error is None:
             error = AsyncrayError("the stream was closed before all had been sent: its flow-control window was full")
-        self.leave()
+        self.part()
         return error
 
 
@@ -132,8 +136,7 @@ class ClientFrameLink(_FrameLink):
         if self._answer is not None:
             self._answer.cancel()
         if not self.over:
-            self.leave()
-            self.frames.abandon()
+            self.part().abandon()
             if self.number:
                 self.send_reset(reset_code_of(AsyncrayError()))
 
@@ -150,8 +153,7 @@ class ClientFrameLink(_FrameLink):
         if self.over or self.open:
             super().finish(error)
         else:
-            self.leave()
-            self.frames.abandon()
+            self.part().abandon()
             if self._answer is not None:
                 self._answer.set_exception(error or ConnectionFailed(f"{self.remote} closed the stream at once"))
 

@@ -200,10 +200,15 @@ class SimulatedNetwork:
         self._pairs[near] = None
 
     def forget(self, connection: Connection) -> None:
-        """An end is closed: faults do not concern a connection both of whose ends are."""
-        if connection.peer.closed:
+        """An end is closed. If both are, faults do not concern the connection, and nothing more arrives: its parts let
+        go of each other, so that they do not wait for the garbage collector."""
+        peer = connection.peer
+        if peer.closed:
             self._pairs.pop(connection, None)
-            self._pairs.pop(connection.peer, None)
+            self._pairs.pop(peer, None)
+            for end in (connection, peer):
+                end.out.dissolve()
+                del end.peer
 
     def frame_arrived(self, connection: Connection, route: str, body: bytes) -> None:
         """Of interest to those who count or watch every message."""

@@ -135,6 +135,11 @@ class Wire:
         self._queue = None
         self._disarm()
 
+    def dissolve(self) -> None:
+        """Nobody is there any more, at either end."""
+        self.discard()
+        del self._target, self.back
+
     def discard_held(self) -> None:
         """Forgets what has not got through: the sender's kernel has dropped it."""
         while self._queue and self._queue[-1][0] == inf:

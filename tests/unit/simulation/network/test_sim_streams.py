@@ -311,6 +311,27 @@ async def test_streams_that_are_over_are_forgotten(lab: Laboratory) -> None:
 
 
 @simulated
+async def test_a_connection_that_is_over_does_not_wait_for_the_garbage_collector(lab: Laboratory) -> None:
+    for closed_by_client in (True, False):
+        server = await lab.serve()
+        channel = await lab.connect(server.tcp)
+        recorder = Recorder()
+        stream = await lab.open(channel, recorder, release(0))
+        await server.last.recorder.received(1)
+        near = channel._connection  # type: ignore[attr-defined]
+        parts = [weakref.ref(part) for part in (near, near.peer, stream, server.last.stream)]
+        if closed_by_client:
+            lab.client.call(channel.close)
+        else:
+            await lab.within(lab.server, server.listener.close())
+        await recorder.ended()
+        await server.last.recorder.ended()
+        server.accepted.clear()
+        del channel, stream, near, recorder
+        assert [part for part in parts if part() is not None] == []
+
+
+@simulated
 async def test_streams_above_the_limit_wait_for_others_to_end(lab: Laboratory) -> None:
     server = await lab.serve()
     channel = await lab.connect(server.tcp)
