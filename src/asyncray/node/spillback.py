@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect
 from collections import deque
+from collections.abc import Iterator
+from itertools import chain
 from typing import Final
 
 from asyncray.node.scheduling import PACK_BELOW, NodeView, hybrid, utilisation_with
@@ -17,8 +19,8 @@ two choices in randomized load balancing", 2001), and a look at all of 2,000 nod
 class Spillback:
     """Remembers for a while what it has sent where: until the view shows it, a node must not look free to all.
 
-    In a large cluster each node starts with those whose ids follow its own, so that not all send to the same ones,
-    and goes on to the next ones when it has found none of them free.
+    Each node prefers those whose ids follow its own, so that not all send to the same ones; in a large cluster it goes
+    on to the next ones when it has found none of them free.
     """
 
     def __init__(self, local_id: bytes, memory: float) -> None:
@@ -30,8 +32,10 @@ class Spillback:
         self._sent: deque[tuple[float, bytes, Resources]] = deque()
         self._sent_to: dict[bytes, Resources] = {}
         """The same by node, summed up."""
+        self._less_sent: dict[bytes, tuple[NodeView, NodeView]] = {}
+        """Nodes to which something was sent: as they were told, and with that taken from what they have."""
         self._ids: list[bytes] = []
-        """Of the view, in their order."""
+        """Of the view: those that follow the own one, then those before it."""
         self._first = 0
         """Where in `_ids` the sample starts."""
         self._hopeless: tuple[float, list[Resources]] = (-1.0, [])
@@ -44,7 +48,7 @@ class Spillback:
         """
         if fits(demand, local.available) and (chosen or utilisation_with(local, demand) <= PACK_BELOW):
             return local
-        best = hybrid(self._local_id, [local, *self._sample(now)], demand)
+        best = hybrid(chain((local,), self._sample(now)), demand)
         if best is not None and fits(demand, best.available):
             return best
         self._look_further()
@@ -60,15 +64,17 @@ class Spillback:
             self._hopeless = (now, [])
         if demand in self._hopeless[1]:
             return None
-        chosen = hybrid(self._local_id, [node for node in self._sample(now) if fits(demand, node.available)], demand)
-        if chosen is None:
-            self._hopeless[1].append(demand)
-            self._look_further()
-        return chosen
+        chosen = hybrid(self._sample(now), demand)
+        if chosen is not None and fits(demand, chosen.available):
+            return chosen
+        self._hopeless[1].append(demand)
+        self._look_further()
+        return None
 
     def sent(self, node: NodeView, demand: Resources, now: float) -> None:
         self._sent.append((now + self._memory, node.node_id, demand))
         give(self._sent_to.setdefault(node.node_id, {}), demand)
+        self._less_sent.pop(node.node_id, None)
 
     def next_expiry(self) -> float | None:
         """When the view may look different without having changed."""
@@ -76,39 +82,45 @@ class Spillback:
 
     def _place_anywhere(self, demand: Resources, now: float) -> NodeView | None:
         self._expire(now)
-        return hybrid(self._local_id, [self._less_sent(node) for node in self.view.values()], demand)
+        self._index()
+        return hybrid(self._nodes(self._ids), demand)
 
     def _look_further(self) -> None:
         self._first += _SAMPLE
         if self._first >= len(self._ids):
             self._first = 0
 
-    def _sample(self, now: float) -> list[NodeView]:
+    def _sample(self, now: float) -> Iterator[NodeView]:
         self._expire(now)
-        view = self.view
-        if len(view) <= _SAMPLE:
-            return [self._less_sent(node) for node in view.values()]
-        if len(self._ids) != len(view):
+        if len(self._ids) != len(self.view):
             self._index()
-        chosen = self._ids[self._first : self._first + _SAMPLE]
-        if not all(node_id in view for node_id in chosen):  # as many have left as have joined
-            self._index()
-            chosen = self._ids[self._first : self._first + _SAMPLE]
-        if not self._sent_to:
-            return [view[node_id] for node_id in chosen]
-        return [self._less_sent(view[node_id]) for node_id in chosen]
+        return self._nodes(self._ids[self._first : self._first + _SAMPLE])
 
     def _index(self) -> None:
-        self._ids = sorted(self.view)
-        self._first = bisect(self._ids, self._local_id) % len(self._ids)
+        ids = sorted(self.view)
+        following = bisect(ids, self._local_id)
+        self._ids = ids[following:] + ids[:following]
+        self._first = 0
 
-    def _less_sent(self, node: NodeView) -> NodeView:
-        sent = self._sent_to.get(node.node_id)
-        if sent is None:
-            return node
+    def _nodes(self, ids: list[bytes]) -> Iterator[NodeView]:
+        """They are made one by one, for mostly one of the first is chosen."""
+        view, sent_to = self.view, self._sent_to
+        for node_id in ids:
+            node = view.get(node_id)
+            if node is None:  # as many have left as have joined
+                self._ids = []
+            else:
+                yield self._without_sent(node, sent_to[node_id]) if node_id in sent_to else node
+
+    def _without_sent(self, node: NodeView, sent: Resources) -> NodeView:
+        known = self._less_sent.get(node.node_id)
+        if known is not None and known[0] is node:
+            return known[1]
         available = dict(node.available)
         take(available, sent)
-        return NodeView(node.node_id, node.address, node.total, available, node.labels)
+        less = NodeView(node.node_id, node.address, node.total, available, node.labels)
+        self._less_sent[node.node_id] = (node, less)
+        return less
 
     def _expire(self, now: float) -> None:
         while self._sent and self._sent[0][0] <= now:
@@ -117,5 +129,6 @@ class Spillback:
             if total is None:  # what is left asked for nothing
                 continue
             take(total, demand)
+            self._less_sent.pop(node_id, None)
             if not any(total.values()):
                 del self._sent_to[node_id]

@@ -177,10 +177,15 @@ class WorkerPool(Manager):
         """Starts workers: one for each claim, and as many as are to be ready."""
         if self._stopping:
             return
-        claims = len(self._claims)
-        starting = sum(1 for worker in self.workers.values() if worker.session is None and not worker.ending)
-        ready = sum(1 for worker in self.workers.values() if not worker.dedicated and not worker.ending)
-        missing = min(max(claims - starting, self._target - ready), max(self._target, _LEAST_STARTING) - starting)
+        starting = ready = 0
+        for worker in self.workers.values():  # after each claim and release: one plain pass
+            if not worker.ending:
+                starting += worker.session is None
+                ready += not worker.dedicated
+        missing = max(len(self._claims) - starting, self._target - ready)
+        if missing <= 0:
+            return
+        missing = min(missing, max(self._target, _LEAST_STARTING) - starting)
         now = asyncio.get_running_loop().time()
         if missing > 0 and now < self._pause.until:
             self._refill_at(self._pause.until)

@@ -81,3 +81,24 @@ def test_requests_that_ask_for_nothing_are_forgotten_as_others_are() -> None:
     node = spilling.place(view(LOCAL, 0), ONE, 1.0)
     assert node is not None and node.node_id == b"a"
     assert spilling.next_expiry() is None
+
+
+def test_of_other_nodes_those_that_follow_the_own_one_are_preferred() -> None:
+    for others in (b"a", b"z", b"n"), (b"n", b"a", b"z"):
+        spilling = spillback(*(view(name, 2) for name in others))
+        for expected in (b"n", b"z", b"a"):
+            chosen = spilling.place(view(LOCAL, 0), ONE, 0.0)
+            assert chosen is not None and chosen.node_id == expected
+            spilling.view[expected] = view(expected, 0)
+
+
+def test_what_was_sent_counts_beside_what_the_node_itself_tells_anew() -> None:
+    spilling = spillback(view(b"a", 2))
+    node = spilling.place(view(LOCAL, 0), ONE, 0.0)
+    assert node is not None
+    spilling.sent(node, ONE, 0.0)
+    spilling.view[b"a"] = view(b"a", 1)
+    local = view(LOCAL, 0)
+    assert spilling.place(local, ONE, 0.1) is local
+    later = spilling.place(local, ONE, 0.3)
+    assert later is not None and later.node_id == b"a"
