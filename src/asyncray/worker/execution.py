@@ -104,6 +104,7 @@ class Executor:
                 self._woken = True
                 self._runtime.loop.call_soon_threadsafe(self._drain)
             del item
+        self._queue.put(None)  # for the next thread of the actor, if it has another
 
     def _run(self, call: Call) -> None:
         clock = self._runtime.platform.clock
@@ -322,8 +323,7 @@ class Executor:
 
     def stop_main(self) -> None:
         """Lets `run_main` return once the running call is done."""
-        for _ in range(self.actor.concurrency):
-            self._queue.put(None)
+        self._queue.put(None)
 
 
 async def _kept_from_loop(coroutine: Coroutine[Any, Any, Any]) -> tuple[Any, BaseException | None]:
