@@ -79,8 +79,9 @@ def measure_apart(plan: Plan, progress: Callable[[str], None] | None = None) -> 
 
 def _measure_at_last(plan: Plan, progress: Callable[[str], None] = lambda line: None) -> Figures:
     """Nothing comes after it in this process."""
+    gc.disable()  # else the collector looks at all that is left, several times, before the process may end
     figures = measure(plan, progress)
-    gc.freeze()  # else the collector looks at all that is left, several times, before the process may end
+    gc.freeze()  # the interpreter does so, too
     return figures
 
 
