@@ -27,9 +27,12 @@ _give_version()
 def quicken() -> None:
     """Makes access to the fields of messages quick, once betterproto is loaded. Doing it again does nothing.
 
-    betterproto looks for the field among its `oneof` groups first, in Python, each time that anything of a message is
-    looked up, be it a method: 1.3 us. What has a value is no unset `oneof` field, and needs no such look: 0.2 us. A
-    call looks up some hundred times.
+    - betterproto looks for the field among its `oneof` groups first, in Python, each time that anything of a message is
+      looked up, be it a method: 1.3 us. What has a value is no unset `oneof` field, and needs no such look: 0.2 us. A
+      call looks up some hundred times.
+    - Each time that it needs the default of a field, it exchanges the filters of warnings, in case that a type is
+      deprecated, which none of a field is: 9 us instead of 0.5.
+    - What is assigned is compared with the `oneof` groups, which most messages do not have: 4 us instead of 0.6.
     """
     from betterproto import PLACEHOLDER, Message
 
@@ -37,9 +40,23 @@ def quicken() -> None:
         return
     look_up = object.__getattribute__
     thorough: Callable[[Any, str], Any] = Message.__getattribute__
+    assign_thoroughly: Callable[[Any, str, Any], None] = Message.__setattr__
 
     def quick(message: Any, name: str) -> Any:
         value = look_up(message, name)
         return thorough(message, name) if value is PLACEHOLDER else value
 
+    def default(message: Any, name: str) -> Any:
+        return type(message)._betterproto.default_gen[name]()
+
+    def assign(message: Any, name: str, value: Any) -> None:
+        if isinstance(value, Message) or type(message)._betterproto.oneof_group_by_field:
+            assign_thoroughly(message, name, value)
+            return
+        fields = look_up(message, "__dict__")
+        fields["_serialized_on_wire"] = True
+        fields[name] = value
+
     Message.__getattribute__ = quick  # type: ignore[method-assign]
+    Message._get_field_default = default  # type: ignore[method-assign]
+    Message.__setattr__ = assign  # type: ignore[method-assign]
