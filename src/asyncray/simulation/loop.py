@@ -20,6 +20,9 @@ _T = TypeVar("_T")
 _COLLECT_EVERY: Final = 50_000
 """Callbacks between two runs of the garbage collector, which else runs when it likes: what it finds has finalisers,
 and when those run must not differ from one run of a seed to the next."""
+_COLLECT_RARELY: Final = 1_000_000
+"""The same at the most: an eighth of all callbacks so far. Each run looks at all that is in the middle of something,
+which is the more the larger the cluster is, as is the number of callbacks."""
 _FIRST_FULL_COLLECTION: Final = 4_000_000
 """Callbacks until everything is looked at, what has survived a collection too; again whenever they have doubled: what
 that costs grows with the heap, which grows with them."""
@@ -209,7 +212,7 @@ class VirtualLoop(base_events.BaseEventLoop):
         )
 
     def _collect_garbage(self) -> None:
-        self._collect_at = self.callbacks + _COLLECT_EVERY
+        self._collect_at = self.callbacks + max(_COLLECT_EVERY, min(_COLLECT_RARELY, self.callbacks // 8))
         generation = 1
         if self.callbacks >= self._collect_fully_at:
             self._collect_fully_at = 2 * self.callbacks
