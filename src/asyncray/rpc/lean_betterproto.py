@@ -58,5 +58,5 @@ def quicken() -> None:
         fields[name] = value
 
     Message.__getattribute__ = quick  # type: ignore[method-assign]
-    Message._get_field_default = default  # type: ignore[method-assign]
-    Message.__setattr__ = assign  # type: ignore[method-assign]
+    Message._get_field_default = default  # type: ignore[method-assign,assignment]
+    Message.__setattr__ = assign  # type: ignore[method-assign,assignment]
