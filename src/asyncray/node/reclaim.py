@@ -12,8 +12,9 @@ from collections import Counter
 from collections.abc import Iterable
 from itertools import islice
 
-from asyncray.node.lease_queue import Claimant, LeaseQueue, LeaseRequest
+from asyncray.node.lease_queue import Claimant, LeaseQueue, LeaseRequest, Shape
 from asyncray.node.local_scheduler import Lease
+from asyncray.resources import Resources
 
 TURN = 0.1
 """Seconds that a busy lease is held before it may be drained for others; and that a drained one may take to come back
@@ -25,19 +26,23 @@ _MOST_WAITING = 64
 def now_wanted(queue: LeaseQueue, leases: Iterable[Lease]) -> list[Lease]:
     """Marks leases as wanted, and returns those whose holders must be told."""
     waiting: dict[str, set[Claimant]] = {}
-    for head in _feasible_heads(queue):
-        for name in queue.resources.lacks(head.demand):
-            waiting.setdefault(name, set()).add(head.claimant)
+    for shape in queue.shapes():
+        if queue.feasible(dict(shape)):
+            claimants = [head.claimant for head in islice(queue.heads((shape,)), 2)]  # one, and one that is not that
+            for name in queue.resources.lacks(dict(shape)):
+                waiting.setdefault(name, set()).update(claimants)
     if not waiting:
         return []
     found: list[Lease] = []
     for lease in leases:
         if lease.worker is None or lease.wanted or lease.draining_since is not None:
             continue
-        own = {lease.request.claimant}  # who holds it uses it for what it waits for itself
-        if any(lease.allocation.holds(name) and claimants - own for name, claimants in waiting.items()):
-            lease.wanted = True
-            found.append(lease)
+        own = lease.request.claimant  # who holds it uses it for what it waits for itself
+        for name, others in waiting.items():
+            if lease.allocation.holds(name) and (len(others) > 1 or own not in others):
+                lease.wanted = True
+                found.append(lease)
+                break
     return found
 
 
@@ -50,19 +55,21 @@ def now_draining(queue: LeaseQueue, leases: Iterable[Lease], now: float) -> tupl
     returning = [lease for lease in busy if lease.draining_since is not None and now < lease.draining_since + TURN]
     busy = [lease for lease in busy if lease.draining_since is None]
     shares = _Shares(queue)
+    needs = {shape: _Need(queue, dict(shape)) for shape in queue.shapes()}
     found: list[Lease] = []
-    passed_over: list[LeaseRequest] = []
+    passed_over: dict[Shape, _Need] = {}
     """Served before all that follow: nothing must be drained for others that these would take."""
     times: list[float] = []
     for head in islice(sorted(_feasible_heads(queue), key=queue.rank), _MOST_WAITING):
-        coming = next((lease for lease in returning if _suffices(queue, lease, head)), None)
+        need = needs[head.claimant[1]]
+        coming = next((lease for lease in returning if need.is_met_by(lease)), None)
         if coming is not None and coming.draining_since is not None:
             returning.remove(coming)
             shares.move(coming, head)
             times.append(coming.draining_since + TURN)
             continue
-        helpful = [lease for lease in busy if _suffices(queue, lease, head)]
-        free = [lease for lease in helpful if not any(_suffices(queue, lease, other) for other in passed_over)]
+        helpful = [lease for lease in busy if need.is_met_by(lease)]
+        free = [lease for lease in helpful if not any(other.is_met_by(lease) for other in passed_over.values())]
         due = [lease for lease in free if shares.is_entitled(head, lease)]
         over = [lease for lease in due if now >= lease.since + TURN]
         if over:
@@ -75,7 +82,7 @@ def now_draining(queue: LeaseQueue, leases: Iterable[Lease], now: float) -> tupl
         else:
             times += [lease.since + TURN for lease in due]
             if helpful:
-                passed_over.append(head)
+                passed_over[head.claimant[1]] = need
     return found, min(times, default=None)
 
 
@@ -83,11 +90,21 @@ def _feasible_heads(queue: LeaseQueue) -> Iterable[LeaseRequest]:
     return queue.heads(shape for shape in queue.shapes() if queue.feasible(dict(shape)))
 
 
-def _suffices(queue: LeaseQueue, lease: Lease, request: LeaseRequest) -> bool:
-    """Whether the request would fit if the lease were returned. What resumed workers overcommit is not its debt."""
-    available, holds = queue.resources.available, lease.allocation.holds
-    enough = all(max(available.get(name, 0), 0) + holds(name) >= amount for name, amount in request.demand.items())
-    return enough and any(holds(name) for name in queue.resources.lacks(request.demand))
+class _Need:
+    """What is lacking for requests of a shape. What resumed workers overcommit is not their debt."""
+
+    def __init__(self, queue: LeaseQueue, demand: Resources) -> None:
+        available = queue.resources.available
+        self._lacking = queue.resources.lacks(demand)
+        self._missing = {name: amount - max(available.get(name, 0), 0) for name, amount in demand.items()}
+
+    def is_met_by(self, lease: Lease) -> bool:
+        """Whether a request would fit if the lease were returned, and not without."""
+        holds = lease.allocation.holds
+        for name, amount in self._missing.items():  # a plain loop: this is asked for each lease, and who waits
+            if amount > 0 and holds(name) < amount:
+                return False
+        return any(holds(name) for name in self._lacking)
 
 
 class _Shares:
