@@ -16,6 +16,11 @@ _POPULATE_READ: Final = 22
 _POPULATE_WRITE: Final = 23
 """madvise(2), Linux 5.14 and later: faults pages in, as reading or writing them would, without touching the data."""
 
+_PIECE: Final = 8 * 1024 * 1024
+"""So much is faulted in at a time. The kernel holds the lock of the process's address space meanwhile, and whoever
+allocates memory in another thread waits for it: the loop, with 600 MB at once, for 1.1 s, and 0.016 s with pieces of
+8 MB, which together take 1.2 times as long."""
+
 _GRANULE: Final = 2 * 1024 * 1024
 """Mapped memory is kept account of in pieces of this size: what one page of the page table holds."""
 
@@ -153,11 +158,14 @@ class Arena:
 
     def _advise(self, offset: int, size: int, advice: int) -> int:
         """The error number of madvise, 0 for success."""
-        first_byte = self._first_byte  # keeps the memory mapped during the call, whoever closes the arena meanwhile
+        first_byte = self._first_byte  # keeps the memory mapped during the calls, whoever closes the arena meanwhile
         if first_byte is None:
             return errno.EBADF
-        done = _madvise(ctypes.addressof(first_byte) + offset, size, advice)
-        return ctypes.get_errno() if done else 0
+        address = ctypes.addressof(first_byte)
+        for start in range(offset, offset + size, _PIECE):
+            if _madvise(address + start, min(_PIECE, offset + size - start), advice):
+                return ctypes.get_errno()
+        return 0
 
     def _close_descriptor(self) -> None:
         if self._descriptor is not None:
