@@ -96,8 +96,9 @@ def run(coroutine: Coroutine[Any, Any, _T]) -> _T:
 def get(refs: ObjectRef | Sequence[ObjectRef], *, timeout: float | None = None) -> Any:
     """The value of a reference, or the list of the values of several; see `asyncray.get`."""
     many = [refs] if isinstance(refs, ObjectRef) else objects.check_refs(refs, "get")
+    deadline = many[0]._runtime.platform.clock() + timeout if many and timeout is not None else None
     while True:
-        _await_local(many, timeout)
+        _await_local(many, deadline, timeout)
         with contextlib.suppress(NotHere):  # one was let go while another came
             values = [ref.result() for ref in many]
             return values[0] if isinstance(refs, ObjectRef) else values
@@ -155,8 +156,11 @@ def available_resources() -> dict[str, float]:
     return run(cluster.available_resources())
 
 
-def _await_local(refs: list[ObjectRef], timeout: float | None) -> None:
-    """Blocks until all values are here, by a latch that the loop releases: one hand-over for any number of them."""
+def _await_local(refs: list[ObjectRef], deadline: float | None, timeout: float | None) -> None:
+    """Blocks until all values are here, by a latch that the loop releases: one hand-over for any number of them.
+
+    `deadline` is by the platform's clock; `timeout` is what the user has said.
+    """
     missing = [ref._reference for ref in refs if not ref._is_here()]
     if not missing:
         return
@@ -173,7 +177,8 @@ def _await_local(refs: list[ObjectRef], timeout: float | None) -> None:
         countdown = Countdown(runtime.objects, missing, len(missing), all_there, FOR_GET)
         runtime.call_soon(countdown.start)
         try:
-            if not arrived.acquire(timeout=-1 if timeout is None else timeout):
+            left = -1.0 if deadline is None else max(0.0, deadline - runtime.platform.clock())
+            if not arrived.acquire(timeout=left):
                 raise GetTimeoutError(
                     f"{sum(not ref._is_here() for ref in refs)} of {len(refs)} values were not there after {timeout} s"
                 )

@@ -21,13 +21,13 @@ async def get(refs: ObjectRef | Sequence[ObjectRef], *, timeout: float | None = 
     there after `timeout` seconds. Neither that nor cancelling the caller cancels the work.
     """
     if type(refs) is ObjectRef:
-        while not refs._is_here():
+        if not refs._is_here():
             await _local(refs._runtime, [refs], timeout)
         return refs.result()
     many = check_refs(refs, "get")
     if not many:
         return []
-    while not all(map(ObjectRef._is_here, many)):  # one may be let go while another comes
+    if not all(map(ObjectRef._is_here, many)):
         await _local(many[0]._runtime, many, timeout)
     return [ref.result() for ref in many]
 
@@ -115,12 +115,10 @@ def part(refs: list[ObjectRef], limit: int, fetch: bool) -> tuple[list[ObjectRef
 
 async def _local(runtime: Runtime, refs: list[ObjectRef], timeout: float | None) -> None:
     references = [ref._reference for ref in refs]
-    if timeout is None:
-        await runtime.objects.all_local(references)
-        return
     try:
         async with asyncio.timeout(timeout):
-            await runtime.objects.all_local(references)
+            while not all(map(ObjectRef._is_here, refs)):  # one may be let go while another comes
+                await runtime.objects.all_local(references)
     except TimeoutError:
         missing = sum(not ref._is_here() for ref in refs)
         raise GetTimeoutError(f"{missing} of {len(refs)} values were not there after {timeout} s") from None
