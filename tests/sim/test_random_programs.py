@@ -8,7 +8,7 @@ from asyncray.config import DEFAULT
 from asyncray.pytest_plugin import SEEDS_ATTRIBUTE
 from asyncray.simulation.cluster import SimCluster
 from asyncray.simulation.faults import PROFILES
-from asyncray.simulation.trial import run_trial
+from asyncray.simulation.trial import SMALL_STORE, run_trial
 
 
 def profile_of(seed: int) -> str:
@@ -41,7 +41,13 @@ def test_a_random_program_is_right_when_copies_take_long(sim_seed: int) -> None:
     run_trial(sim_seed, profile, operations=100, cluster=cluster)
 
 
+def test_a_random_program_is_right_when_large_values_go_to_disk(sim_seed: int) -> None:
+    """A store has room for a dozen large values."""
+    run_trial(sim_seed, profile_of(sim_seed), nodes=1 + 4 * (sim_seed // 2 % 2), operations=100, store=SMALL_STORE)
+
+
 setattr(test_a_random_program_is_right_and_leaves_nothing, SEEDS_ATTRIBUTE, 50)
 setattr(test_a_random_program_with_large_values_is_right_on_one_node, SEEDS_ATTRIBUTE, 6)
 setattr(test_a_random_program_is_right_when_processes_part_as_soon_as_they_can, SEEDS_ATTRIBUTE, 8)
 setattr(test_a_random_program_is_right_when_copies_take_long, SEEDS_ATTRIBUTE, 6)
+setattr(test_a_random_program_is_right_when_large_values_go_to_disk, SEEDS_ATTRIBUTE, 6)

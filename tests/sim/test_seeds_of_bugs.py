@@ -19,3 +19,16 @@ from asyncray.simulation.trial import run_trial
 )
 def test_a_program_that_has_failed_once_is_right(seed: int, profile: str) -> None:
     run_trial(seed, profile)
+
+
+@pytest.mark.parametrize(
+    ("seed", "profile", "nodes", "store"),
+    [
+        # an actor died, and what its calls had waited for came later: it was kept for ever
+        (1, "calm", 5, 838_860),
+    ],
+)
+def test_a_program_with_little_memory_that_has_failed_once_is_right(
+    seed: int, profile: str, nodes: int, store: int
+) -> None:
+    run_trial(seed, profile, nodes=nodes, operations=100, store=store)

@@ -25,7 +25,8 @@ from asyncray.worker.runtime import Runtime
 _T = TypeVar("_T")
 
 _CONTROL_PORT: Final = 6379
-_STORE: Final = 64 * 1024 * 1024
+STORE: Final = 64 * 1024 * 1024
+"""Bytes of a node's object store, if nothing else is said."""
 _START_DELAY: Final = (0.002, 0.02)
 _EXIT_DELAY: Final = (0.0001, 0.002)
 
@@ -129,7 +130,7 @@ class SimCluster:
         memory: int | None = None,
         resources: Mapping[str, float] | None = None,
         labels: Mapping[str, str] | None = None,
-        object_store_memory: int = _STORE,
+        object_store_memory: int = STORE,
         host_memory: int | None = None,
     ) -> SimNode:
         """A new machine with a node manager. Returns when it has joined the cluster.

@@ -12,7 +12,7 @@ from random import Random
 from typing import Any, Final, TypeVar
 
 from asyncray.errors import AsyncrayError
-from asyncray.simulation.cluster import SimCluster
+from asyncray.simulation.cluster import STORE, SimCluster
 from asyncray.simulation.network import Conditions, Latency
 from asyncray.simulation.process import Process
 
@@ -94,17 +94,18 @@ async def faults(
     *,
     num_cpus: float = 2,
     resources: Mapping[str, float] | None = None,
+    object_store_memory: int = STORE,
 ) -> AsyncIterator[FaultInjector]:
     """Inside of the block things go wrong, drawn from the cluster's seed; at its end what can heal heals.
 
-    `profile` is one of PROFILES by name, or your own. `num_cpus`, `resources`: of the nodes that replace those that
-    are gone. Raises ValueError for a profile that does not exist.
+    `profile` is one of PROFILES by name, or your own. `num_cpus`, `resources`, `object_store_memory`: of the nodes
+    that replace those that are gone. Raises ValueError for a profile that does not exist.
     """
     if isinstance(profile, str):
         if profile not in PROFILES:
             raise ValueError(f"there is no profile {profile!r}, but {', '.join(PROFILES)}")
         profile = PROFILES[profile]
-    injector = FaultInjector(cluster, profile, num_cpus, resources)
+    injector = FaultInjector(cluster, profile, num_cpus, resources, object_store_memory)
     run = cluster.world.loop.create_task(injector.run(), name="faults", context=Context())
     try:
         yield injector
@@ -119,12 +120,18 @@ class FaultInjector:
     """Draws faults from the cluster's seed while `run` runs. Use `faults`."""
 
     def __init__(
-        self, cluster: SimCluster, profile: Profile, num_cpus: float, resources: Mapping[str, float] | None = None
+        self,
+        cluster: SimCluster,
+        profile: Profile,
+        num_cpus: float,
+        resources: Mapping[str, float] | None,
+        object_store_memory: int,
     ) -> None:
         self._cluster = cluster
         self._profile = profile
         self._num_cpus = num_cpus
         self._resources = resources
+        self._object_store_memory = object_store_memory
         self._random: Random = cluster.world.random("faults")
         self._happened = 0
         self._deaths_of_drivers = 0
@@ -224,7 +231,9 @@ class FaultInjector:
 
     async def _join(self) -> None:
         with contextlib.suppress(AsyncrayError):  # it may be hit before it has joined
-            await self._cluster.add_node(self._num_cpus, resources=self._resources)
+            await self._cluster.add_node(
+                self._num_cpus, resources=self._resources, object_store_memory=self._object_store_memory
+            )
 
     def _later(self, seconds: float, callback: Callable[..., object], *args: object) -> None:
         self._cluster.world.loop.call_later(seconds, callback, *args, context=Context())

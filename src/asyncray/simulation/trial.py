@@ -11,7 +11,7 @@ from typing import Final
 
 import asyncray
 from asyncray.errors import AsyncrayError
-from asyncray.simulation.cluster import SimCluster
+from asyncray.simulation.cluster import STORE, SimCluster
 from asyncray.simulation.faults import PROFILES, FaultInjector, Profile, faults
 from asyncray.simulation.invariants import ClusterState, consistency, quiescence
 from asyncray.simulation.threads import sleep
@@ -31,6 +31,8 @@ _SETTLING: Final = 60.0
 """Virtual seconds after which nothing of a program may be left: idle workers end after ten, dead machines are found
 after thirty."""
 _RESOURCES: Final = dict((TOKENS, SEATS))
+SMALL_STORE: Final = 2 * 1024 * 1024
+"""Bytes of a node's store with which some large values go to disk in most programs, and everything can go on."""
 _LOOK_EVERY: Final = 0.05
 """Virtual seconds between two looks at what must always hold."""
 
@@ -59,22 +61,26 @@ def run_trial(
     nodes: int = 5,
     operations: int = 200,
     large_values: bool = True,
+    store: int = STORE,
     cluster: SimCluster | None = None,
 ) -> Trial:
     """Raises TrialFailed, with the seed and the story in a note; whatever else a simulation raises.
 
-    `large_values`: some are so large that they go into a node's store.
+    `large_values`: some are so large that they go into a node's store. `store`: bytes of each of these.
     """
     chosen = PROFILES[profile].hastened(_HASTE)
     cluster = cluster or SimCluster(seed, conditions=chosen.conditions, horizon=10_000)
-    return _Runner(cluster, chosen, nodes, operations, large_values).run()
+    return _Runner(cluster, chosen, nodes, operations, large_values, store).run()
 
 
 class _Runner:
-    def __init__(self, cluster: SimCluster, profile: Profile, nodes: int, operations: int, large_values: bool) -> None:
+    def __init__(
+        self, cluster: SimCluster, profile: Profile, nodes: int, operations: int, large_values: bool, store: int
+    ) -> None:
         self._cluster = cluster
         self._profile = profile
         self._nodes = nodes
+        self._store = store
         self._random = cluster.world.random("trial")
         self._program = Program.random(
             cluster.world.random("program"),
@@ -107,7 +113,8 @@ class _Runner:
 
     async def _main(self, cluster: SimCluster) -> None:
         for _ in range(self._nodes):
-            await cluster.add_node(num_cpus=self._random.choice([CPUS, CPUS, 3, 4]), resources=_RESOURCES)
+            cpus = self._random.choice([CPUS, CPUS, 3, 4])
+            await cluster.add_node(cpus, resources=_RESOURCES, object_store_memory=self._store)
         looking = cluster.world.loop.create_task(self._look(), name="look", context=Context())
         released = cluster.world.loop.create_future()
         drivers = [
@@ -117,7 +124,10 @@ class _Runner:
         for number, driver in enumerate(drivers):
             driver.add_done_callback(functools.partial(self._ended, number))
         if not self._profile.is_calm:
-            async with faults(cluster, self._profile, num_cpus=CPUS, resources=_RESOURCES) as self._injector:
+            replaced = faults(
+                cluster, self._profile, num_cpus=CPUS, resources=_RESOURCES, object_store_memory=self._store
+            )
+            async with replaced as self._injector:
                 await self._all_done(_TROUBLE)
         if not await self._all_done(_PATIENCE):
             missing = [number for number in range(len(drivers)) if not self._has_finished(number)]

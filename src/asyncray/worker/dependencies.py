@@ -28,7 +28,8 @@ class Dependencies:
         """Calls `ready(task)` when every top-level reference has a value.
 
         Fails the task with the first that failed, and then calls `given_up(task)`; so it does when the task has been
-        cancelled meanwhile. `task.held` begins with the top-level references, in the order of `task.references`.
+        cancelled meanwhile. Calls neither if it has failed otherwise by then. `task.held` begins with the top-level
+        references, in the order of `task.references`.
         """
         if task.references is None:
             ready(task)
@@ -38,6 +39,8 @@ class Dependencies:
         missing = [reference for reference in top_level if reference.state == PENDING]
 
         def all_there() -> None:
+            if task.held is None:  # it failed meanwhile, as calls of an actor that dies do, and let go of its arguments
+                return
             then = ready if self._fill(task, top_level) else given_up
             if then is not None:
                 then(task)

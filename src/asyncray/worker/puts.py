@@ -57,7 +57,8 @@ class Puts:
     async def finish(self, ref: ObjectRef, serialized: Serialized) -> None:
         """Raises ObjectStoreFullError, OutOfDiskError."""
         context = current_task.get() or self._runtime.root
-        await self._store(ref._reference, serialized, f"put by {context.name}")
+        location = await self._store(ref._reference, serialized, f"put by {context.name}")
+        self._runtime.objects.resolve_stored(ref._reference, location)
 
     def arguments(self, payload: bytes) -> ObjectRef:
         """Stores packed arguments in the background. Any thread."""
@@ -74,14 +75,15 @@ class Puts:
 
     async def _store_or_fail(self, ref: ObjectRef, serialized: Serialized) -> None:
         try:
-            await self._store(ref._reference, serialized, "the arguments of a call")
+            location = await self._store(ref._reference, serialized, "the arguments of a call")
         except Exception as error:  # whatever it is: a task waits for the reference
             self._runtime.objects.fail(ref._reference, error)
+        else:
+            self._runtime.objects.resolve_stored(ref._reference, location)
 
-    async def _store(self, reference: Reference, serialized: Serialized, origin: str) -> None:
+    async def _store(self, reference: Reference, serialized: Serialized, origin: str) -> Location:
         runtime = self._runtime
         await runtime.store.put(store_key(reference.id, runtime.process_id), serialized)
         node = runtime.nodes.own
         assert node is not None
-        location = Location(node.node_id, node.address, serialized.size, runtime.process_id, origin=origin)
-        runtime.objects.resolve_stored(reference, location)
+        return Location(node.node_id, node.address, serialized.size, runtime.process_id, origin=origin)
