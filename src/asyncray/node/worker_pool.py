@@ -134,7 +134,8 @@ class WorkerPool(Manager):
             self._take(worker, claim)
         else:
             self._claims.append(claim)
-        self._refill()
+        if worker is None or dedicated:
+            self._refill()
         return claim
 
     def withdraw(self, claim: Claim) -> None:
@@ -149,7 +150,8 @@ class WorkerPool(Manager):
             return
         worker.busy = False
         worker.idle_since = asyncio.get_running_loop().time()
-        self._serve_claims()
+        if self._claims:
+            self._serve_claims()
 
     def end(self, worker: Worker, *, graceful: bool) -> None:
         """Asks the worker to exit, or kills it."""
