@@ -14,22 +14,33 @@ PACK_BELOW = 0.5
 
 @dataclass(slots=True)
 class NodeView:
-    """What a node knows of another one (eventually consistent)."""
+    """What a node knows of another one (eventually consistent). News makes a new one."""
 
     node_id: bytes
     address: str
     total: Resources
     available: Resources
     labels: dict[str, str] = field(default_factory=dict)
+    _utilisation: float | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def utilisation(self) -> float:
+        """The highest share of any resource in use, 0 to 1 and above. Worked out once: each request asks for it."""
+        highest = self._utilisation
+        if highest is None:
+            free = self.available.get
+            shares = ((total - free(name, 0)) / total for name, total in self.total.items() if total > 0)
+            highest = self._utilisation = max(0.0, max(shares, default=0.0))
+        return highest
 
 
 def utilisation_with(node: NodeView, demand: Resources) -> float:
     """The critical utilisation if the demand ran there: the highest share of any resource in use, 0 to 1 and above."""
-    highest = 0.0
-    available = node.available
-    for name, total in node.total.items():  # a plain loop: half the time of `max`, and this is asked for each node
+    highest = node.utilisation
+    for name, amount in demand.items():  # of what it does not ask for, no more is in use than before
+        total = node.total.get(name, 0)
         if total > 0:
-            used = (total - available.get(name, 0) + demand.get(name, 0)) / total
+            used = (total - node.available.get(name, 0) + amount) / total
             if used > highest:
                 highest = used
     return highest
