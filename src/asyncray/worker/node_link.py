@@ -118,14 +118,18 @@ class NodeLink:
             self.channel.close()
         return True
 
+    def take_backlog(self) -> list[Message]:
+        """What is to be sent with the opening of the stream; what comes after that follows it."""
+        backlog, self._backlog = self._backlog, []
+        return backlog
+
     def opened(self, channel: Channel, stream: FrameStream) -> None:
         if self.lost:  # while it was dialled
             channel.close()
             return
         self.channel, self.stream = channel, stream
-        for message in self._backlog:
+        for message in self.take_backlog():
             stream.send(message)
-        self._backlog = []
 
     def on_message(self, stream: FrameStream, message: list[Any]) -> None:
         if message[0] == messages.WELCOME:
@@ -251,7 +255,7 @@ class Nodes:
         hello = (messages.HELLO, runtime.address, runtime.role)
         register = (messages.REGISTER, runtime.pid, runtime.job_id, runtime.job)
         try:
-            link.opened(channel, await channel.open(ROUTE, link, hello, register))
+            link.opened(channel, await channel.open(ROUTE, link, hello, register, *link.take_backlog()))
         except BaseException:
             channel.close()
             raise

@@ -101,3 +101,26 @@ async def test_a_link_with_leases_or_requests_stays() -> None:
     here.link.answered(number, True)
     here.wait()
     assert here.stream.sent[1:] == [(messages.LEAVE, 2)]
+
+
+async def test_what_is_sent_while_a_node_is_dialled_goes_with_the_opening_and_the_rest_after_it() -> None:
+    """A process that is sent on to another node asks it without waiting for a round trip more."""
+    runtime: Any = SimpleNamespace(address=["me"], role="worker", pid=1, job_id=b"job", job={})
+    nodes = Nodes(runtime)
+    link = NodeLink(nodes, "10.0.0.2:7000")
+    stream = Stream()
+
+    class Channel:
+        async def open(self, route: str, receiver: Any, *first: Any) -> Any:
+            stream.sent += first
+            link.send(messages.LEASE_CANCEL, 1)
+            return stream
+
+    async def connect(target: str) -> Any:
+        link.send(messages.LEASE_REQUEST, 1)
+        return Channel()
+
+    runtime.platform = SimpleNamespace(network=SimpleNamespace(connect=connect))
+    await nodes._open(link)
+    kinds = [message[0] for message in stream.sent]
+    assert kinds == [messages.HELLO, messages.REGISTER, messages.LEASE_REQUEST, messages.LEASE_CANCEL]
