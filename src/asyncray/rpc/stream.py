@@ -102,7 +102,7 @@ class FrameStream:
         self._loop = asyncio.get_running_loop()
         self._pack = pack or codec.packer()
         self._unpack = unpack
-        self._packed: list[bytes] = []
+        self._packed: list[bytes] | None = None
         self._packed_size = 0
         self._frame_target = config.frame_target
         self._frame_limit = config.frame_limit
@@ -143,9 +143,12 @@ class FrameStream:
         size = len(packed)  # from here on as `send_packed`, whose call would take 0.06 us more, on top of 0.3
         if self._packed_size + size > self._frame_target:
             self._make_room(size)
-        if not self._packed and not self._receiving:
-            self._loop.call_soon(self.flush)
-        self._packed.append(packed)
+        if self._packed is not None:
+            self._packed.append(packed)
+        else:
+            if not self._receiving:
+                self._loop.call_soon(self.flush)
+            self._packed = [packed]
         self._packed_size += size
 
     def send_packed(self, packed: bytes) -> None:
@@ -155,15 +158,18 @@ class FrameStream:
         size = len(packed)
         if self._packed_size + size > self._frame_target:
             self._make_room(size)
-        if not self._packed and not self._receiving:
-            self._loop.call_soon(self.flush)
-        self._packed.append(packed)
+        if self._packed is not None:
+            self._packed.append(packed)
+        else:
+            if not self._receiving:
+                self._loop.call_soon(self.flush)
+            self._packed = [packed]
         self._packed_size += size
 
     def flush(self) -> None:
         """Sends what is queued now, without waiting for the end of the turn."""
-        if self._packed and not self._closed:
-            packed, self._packed, self._packed_size = self._packed, [], 0
+        if self._packed is not None and not self._closed:
+            packed, self._packed, self._packed_size = self._packed, None, 0
             self._transport.write_frame(codec.join(packed))
 
     async def drained(self) -> None:
@@ -211,7 +217,7 @@ class FrameStream:
             self.close(error)
         finally:
             self._receiving = False
-            if self._packed:
+            if self._packed is not None:
                 self.flush()
 
     def violated(self, error: ProtocolError) -> None:
@@ -239,7 +245,7 @@ class FrameStream:
     def abandon(self) -> None:
         """The stream never was: its receiver is not told."""
         self._closed = True
-        self._packed.clear()
+        self._packed = None
         self._packed_size = 0
 
     # ----

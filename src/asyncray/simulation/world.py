@@ -122,7 +122,7 @@ class World:
         network = self.network.endpoint(process, _TOKEN)
         return Platform(
             network=network,
-            bulk=SimulatedBulk(self.network, network, _TOKEN, self.disk(process.host)),
+            bulk=SimulatedBulk(self.network, network, self.disk(process.host)),
             threads=process.threads,
             arenas=self._arenas.setdefault(process.host, SimulatedArenas()),
             disk=self.disk(process.host),

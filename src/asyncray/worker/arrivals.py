@@ -43,7 +43,7 @@ class Arrivals:
         self._start = start
         self._reject = reject
         self._actor = actor
-        self._waiting: deque[Call] = deque()
+        self._waiting: deque[Call] | None = None
         """From the first call that waits for something on."""
         self._preparing: set[Call] = set()
         self._fetching: dict[Call, list[asyncio.Task[Pin]]] = {}
@@ -51,7 +51,7 @@ class Arrivals:
         runtime.peers.handlers |= {messages.TEMPLATE: self._on_template, messages.TASK: self._on_task}
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._waiting or ())
 
     async def prepare(self, call: Call) -> None:
         """Fetches the function and pins stored arguments. Raises what hinders it."""
@@ -109,7 +109,7 @@ class Arrivals:
 
         They ask again a little later. Else each of several might wait for ever for what the others have.
         """
-        for call in list(self._waiting)[kept:]:
+        for call in list(self._waiting or ())[kept:]:
             if call not in self._preparing:
                 if call.pins is not None:
                     self.unpin(call)
@@ -128,18 +128,22 @@ class Arrivals:
         else:
             template.function = self._runtime.functions.loaded.get(function_id)
             template.is_async = inspect.iscoroutinefunction(template.function)
+        if link.received_templates is None:
+            link.received_templates = {}
         link.received_templates[number] = template
 
     def _on_task(
         self, link: PeerLink, task_id: bytes, number: int, payload: bytes, references: list[list[Any]] | None
     ) -> None:
-        template = link.received_templates.get(number)
+        template = None if link.received_templates is None else link.received_templates.get(number)
         if template is None:
             raise ProtocolError(f"a task refers to template {number}, which was never told")
         call = Call(link, task_id, template, payload, references)
         if not self._waiting and (template.function is not None or template.is_method) and self._pin_known(call):
             self._start(call)
             return
+        if self._waiting is None:
+            self._waiting = deque()
         self._waiting.append(call)
         self._begin_to_prepare(call)
 
@@ -151,6 +155,7 @@ class Arrivals:
         try:
             await self._prepare_patiently(call)
         except Exception as error:
+            assert self._waiting is not None
             self._waiting.remove(call)
             self._preparing.discard(call)
             self._reject(call, error)

@@ -31,7 +31,7 @@ class HostedActor:
         """None while the worker runs tasks."""
         self.concurrency = 1
         self._running = 0
-        self._waiting: deque[Call] = deque()
+        self._waiting: deque[Call] | None = None
         """Coroutine calls above the concurrency."""
         runtime.nodes.handlers[messages.CREATE_ACTOR] = self._on_create
 
@@ -63,6 +63,8 @@ class HostedActor:
             self._running += 1
             self._runtime.spawn(self._run(call), name=call.template.name)
         else:
+            if self._waiting is None:
+                self._waiting = deque()
             self._waiting.append(call)
 
     async def _run(self, call: Call) -> None:

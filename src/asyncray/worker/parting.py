@@ -30,7 +30,7 @@ class Parting(Generic[S]):
     __slots__ = ("asked", "heard_late", "late", "received", "sent", "streams")
 
     def __init__(self) -> None:
-        self.streams: list[S] = []
+        self.streams: tuple[S, ...] = ()
         """Of this link: two when both sides have dialled."""
         self.late: tuple[S, ...] = ()
         """Of this link or the next one."""
@@ -45,7 +45,7 @@ class Parting(Generic[S]):
     def came(self, stream: S) -> bool:
         """A new stream is there, dialled by either side. Whether it is certain to be of this link."""
         if self.asked is None:
-            self.streams.append(stream)
+            self.streams = (*self.streams, stream)
         else:
             self.late = (*self.late, stream)
         return self.asked is None
@@ -73,9 +73,9 @@ class Parting(Generic[S]):
         self.late, self.heard_late = (), 0
         return stream
 
-    def parted(self) -> list[S]:
+    def parted(self) -> tuple[S, ...]:
         """The other side has agreed. Returns the streams to end; those that are left are of the next link."""
-        ended, self.streams = self.streams, list(self.late)
+        ended, self.streams = self.streams, self.late
         self.received, self.sent, self.heard_late = self.heard_late, 0, 0
         self.late, self.asked = (), None
         return ended

@@ -74,13 +74,13 @@ class PeerLink(Parting[FrameStream]):
         """How often in a row there were no new ones."""
         self.templates: tuple[int, ...] | set[int] = ()
         """Numbers of the templates that the other side has been told."""
-        self.received_templates: dict[int, Any] = {}
+        self.received_templates: dict[int, Any] | None = None
         """What the other side has told of its templates."""
         self.leased = False
         """Whether the other side, a worker, has been told of this process's job."""
         self.lost = False
         """It has ended, one way or another."""
-        self._backlog: list[Message] = []
+        self._backlog: list[Message] | None = None
         self._waiting: list[Callable[[], None]] | None = None
 
     def when_open(self, callback: Callable[[], None]) -> None:
@@ -96,6 +96,8 @@ class PeerLink(Parting[FrameStream]):
             self.sent += 1
             stream.send(message)
         elif not self.lost:
+            if self._backlog is None:
+                self._backlog = []
             self._backlog.append(message)
 
     def attach(self, stream: FrameStream) -> None:
@@ -108,8 +110,8 @@ class PeerLink(Parting[FrameStream]):
         """Ends all of its streams: the other side must not go on with one of which this side knows nothing more."""
         for stream in (*self.streams, *self.late):
             stream.close()
-        self.streams, self.late, self.asked = [], (), None
-        self._backlog = []
+        self.streams, self.late, self.asked = (), (), None
+        self._backlog = None
         if self.channel is not None:
             self.channel.close()
             self.channel = None
@@ -138,7 +140,7 @@ class PeerLink(Parting[FrameStream]):
         if self.streams:
             self._use(self.streams[0])
             return True
-        self.received_templates = {}
+        self.received_templates = None
         self.lost = not self._backlog
         if self.lost:
             self.stream = None
@@ -147,9 +149,9 @@ class PeerLink(Parting[FrameStream]):
 
     def _use(self, stream: FrameStream) -> None:
         self.stream = stream
-        backlog, self._backlog = self._backlog, []
-        self.sent += len(backlog)
-        for message in backlog:
+        backlog, self._backlog = self._backlog, None
+        for message in backlog or ():
+            self.sent += 1
             stream.send(message)
         self._settle()
 
@@ -210,7 +212,7 @@ class _Farewell:
 
     __slots__ = ("_all", "_channel", "_streams", "node_id")
 
-    def __init__(self, everything: dict[_Farewell, None], link: PeerLink, streams: list[FrameStream]) -> None:
+    def __init__(self, everything: dict[_Farewell, None], link: PeerLink, streams: tuple[FrameStream, ...]) -> None:
         self._all = everything
         self._streams = streams
         self._channel, link.channel = link.channel, None

@@ -32,7 +32,7 @@ def inconsistencies(runtime: Runtime) -> Iterator[str]:
         yield f"{where}: {len(executor._outbox)} calls are finished, and only {executor._outstanding} were received"
     if executor._outbox and not executor._woken:
         yield f"{where}: {len(executor._outbox)} calls are finished, and nobody is to answer them"
-    if not executor.arrivals._preparing <= set(executor.arrivals._waiting):
+    if not executor.arrivals._preparing <= set(executor.arrivals._waiting or ()):
         yield f"{where}: calls are being prepared that do not wait"
     elif executor.arrivals._waiting and executor.arrivals._waiting[0] not in executor.arrivals._preparing:
         yield f"{where}: {len(executor.arrivals._waiting)} calls wait, and the first could run"
@@ -63,7 +63,7 @@ def leftovers(runtime: Runtime) -> Iterator[str]:
         "replies are deferred": len(executor._deferred),
         "results wait for output": executor._unsent,
         "coroutine calls run": executor.actor._running,
-        "coroutine calls wait": len(executor.actor._waiting),
+        "coroutine calls wait": len(executor.actor._waiting or ()),
         "waits of its task are counted": executor.blocking._count,
     }
     for what, count in counts.items():

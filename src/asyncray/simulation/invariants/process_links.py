@@ -50,7 +50,7 @@ def _peer(what: str, link: PeerLink, *, dialling: bool) -> Iterator[str]:
     elif link.stream not in link.streams:
         yield f"{what} sends on a stream on which nothing can be received"
     elif link._backlog or link._waiting:
-        yield f"{what} has a stream, and {len(link._backlog)} messages wait for one"
+        yield f"{what} has a stream, and {len(link._backlog or ())} messages wait for one"
 
 
 def _node(what: str, link: NodeLink, *, dialling: bool) -> Iterator[str]:
@@ -58,7 +58,7 @@ def _node(what: str, link: NodeLink, *, dialling: bool) -> Iterator[str]:
         if not dialling:
             yield f"{what} has no stream, and nobody dials"
     elif link._backlog:
-        yield f"{what} has a stream, and {len(link._backlog)} messages wait for one"
+        yield f"{what} has a stream, and {len(link._backlog or ())} messages wait for one"
 
 
 def _pins(where: str, runtime: Runtime) -> Iterator[str]:
@@ -103,7 +103,7 @@ def leftovers(runtime: Runtime, survivors: Survivors) -> Iterator[str]:
         if link.asked is None:
             yield from _stream(what, link.stream)
         if link.calls or link.has_backlog:
-            yield f"{what} has {link.calls} calls to answer, and {len(link._backlog)} messages to send"
+            yield f"{what} has {link.calls} calls to answer, and {len(link._backlog or ())} messages to send"
     for node in runtime.nodes._links.values():
         what = f"{where}: its link with the node at {node.target}"
         yield from _stream(what, node.stream)

@@ -34,10 +34,10 @@ Content = Callable[[Source, int, int], Awaitable[bytes]]
 class SimulatedBulk:
     """A `Bulk` for one process."""
 
-    def __init__(self, network: SimulatedNetwork, endpoint: SimulatedEndpoint, token: str, disk: Disk) -> None:
+    def __init__(self, network: SimulatedNetwork, endpoint: SimulatedEndpoint, disk: Disk) -> None:
         self._network = network
         self._endpoint = endpoint
-        self._token = Token(token)
+        self._token = endpoint.token
         self._disk = disk
 
     async def serve(
@@ -76,7 +76,7 @@ class SimulatedBulk:
 
 
 def _deliver(connection: Connection, number: int, payload: Any) -> None:
-    link = connection.streams.get(number)
+    link = connection.find(number)
     if isinstance(link, _Sending | _Fetch):
         if isinstance(payload, bytes):
             connection.traffic.bytes += len(payload)
@@ -253,12 +253,11 @@ class _Listener(SimulatedListener):
             connection.send_end(number, headers_of(AuthenticationError("the token is missing or wrong")))
             return
         link = _Sending(connection, self._network, self._open_source, self._content)
-        link.number = number
-        connection.streams[number] = link
+        connection.add(link, number)
 
     async def close(self) -> None:
-        for connection in list(self._connections):
-            for link in list(connection.streams.values()):
+        for connection in self.connections():
+            for link in connection.links():
                 if isinstance(link, _Sending):
                     link.stop()
         await super().close()

@@ -99,8 +99,7 @@ class ServerCall(Link):
         """How it ended."""
 
     def serve(self, listener: SimulatedListener, number: int, request: Request) -> None:
-        self.number = number
-        self.connection.streams[number] = self
+        self.connection.add(self, number)
         method = listener.methods[request.route]
         run = self._run(method, request, listener.config.frame_limit)
         task = self._task = asyncio.get_running_loop().create_task(run, name=f"call of {request.route}")

@@ -62,7 +62,7 @@ class SimulatedChannel:
         return cls(cast(Any, StubChannel(_begin, cast(Any, self._new_call))))
 
     def close(self) -> None:
-        for link in list(self._connection.streams.values()):
+        for link in self._connection.links():
             if isinstance(link, ClientFrameLink) and link.open:
                 link.frames.close()
         self._connection.close()

@@ -30,6 +30,8 @@ class Connection:
         "_loop",
         "_numbers",
         "_endpoint",
+        "_oldest",
+        "_others",
         "_reason",
         "_silence",
         "_taken",
@@ -43,7 +45,6 @@ class Connection:
         "peer",
         "process",
         "remote",
-        "streams",
         "traffic",
         "warned",
     )
@@ -66,7 +67,11 @@ class Connection:
         self.remote = remote
         self.local_address = local_address
         self.listener = listener
-        self.streams: dict[int, Link] = {}
+        self._oldest: Link | None = None
+        """A stream or call that is open, if any is. Most connections have one stream: a dictionary would take 230 bytes
+        for it."""
+        self._others: dict[int, Link] | None = None
+        """Those that have begun later, by number; once there were any."""
         self.closed = False
         self.warned = False
         """Somebody was told that the peer has shown the wrong token."""
@@ -111,7 +116,7 @@ class Connection:
         if self._silence is not None:
             self._silence.stop()
         self.closed = True
-        self.streams.clear()
+        self._oldest = self._others = None
         if self.network.is_dead(self.process.host):
             self.out.shut()
         else:
@@ -134,13 +139,11 @@ class Connection:
         if self._silence is not None:
             self._silence.stop()
         self._endpoint.connections.pop(self, None)
-        links = list(self.streams.values())
-        self.streams.clear()
+        links = self.links()
+        self._oldest = self._others = None
         for link in links:
             link.on_connection_lost(self.lost())
             self._freed()
-        if self.listener is not None:
-            self.listener.disconnected(self)
 
     # ---- silence
 
@@ -192,11 +195,35 @@ class Connection:
     def start(self, link: Link) -> None:
         """Gives a stream or call its number, after `reserve`."""
         self._numbers += 1
-        link.number = self._numbers
-        self.streams[link.number] = link
+        self.add(link, self._numbers)
+
+    def add(self, link: Link, number: int) -> None:
+        """A stream or call of that number has begun."""
+        link.number = number
+        if self._others:
+            self._others[number] = link
+        elif self._oldest is None:
+            self._oldest = link
+        else:
+            self._others = {number: link}
+
+    def find(self, number: int) -> Link | None:
+        """The stream or call with that number, unless it is over."""
+        link = self._oldest
+        if link is not None and link.number == number:
+            return link
+        return self._others.get(number) if self._others else None
+
+    def links(self) -> list[Link]:
+        """Streams and calls that are open, in the order in which they have begun."""
+        oldest = () if self._oldest is None else (self._oldest,)
+        return [*oldest, *(self._others or {}).values()]
 
     def forget(self, link: Link) -> None:
-        if self.streams.pop(link.number, None) is not None:
+        if self._oldest is link:
+            self._oldest = None
+            self._freed()
+        elif self._others and self._others.pop(link.number, None) is not None:
             self._freed()
 
     def _freed(self) -> None:
@@ -224,12 +251,12 @@ class Connection:
         self.listener.take(self, number, request)
 
     def on_taken(self, number: int, _: None) -> None:
-        link = self.streams.get(number)
+        link = self.find(number)
         if link is not None:
             link.on_taken()
 
     def on_frame(self, number: int, body: bytes) -> None:
-        link = self.streams.get(number)
+        link = self.find(number)
         if link is not None:
             traffic = self.traffic
             traffic.frames += 1
@@ -240,18 +267,18 @@ class Connection:
             link.on_data(body)
 
     def on_reply(self, number: int, message: bytes) -> None:
-        link = self.streams.get(number)
+        link = self.find(number)
         if link is not None:
             self.network.call_arrived(self, link.route, message)
             link.on_data(message)
 
     def on_end(self, number: int, headers: Headers | None) -> None:
-        link = self.streams.get(number)
+        link = self.find(number)
         if link is not None:
             link.on_end(headers)
 
     def on_reset(self, number: int, code: int) -> None:
-        link = self.streams.get(number)
+        link = self.find(number)
         if link is not None:
             link.on_reset(code)
 

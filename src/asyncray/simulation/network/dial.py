@@ -109,7 +109,6 @@ class Dial:
         self._network.join(near, far)
         self._endpoint.connections[near] = None
         listener.endpoint.connections[far] = None
-        listener.connected(far)
         return near
 
     def _answered(self) -> None:

@@ -32,12 +32,12 @@ _FIRST_RETRANSMISSION: Final = 1.0
 class SimulatedEndpoint:
     """A `Network` for one process. It goes with the process."""
 
-    def __init__(self, network: SimulatedNetwork, process: Process, token: str) -> None:
+    def __init__(self, network: SimulatedNetwork, process: Process, token: Token) -> None:
         self.process = process
         self.connections: dict[Connection, None] = {}
         """Its ends of those that are open, in their order."""
         self._network = network
-        self._token = Token(token)
+        self.token = token
         self._listeners: dict[SimulatedListener, None] = {}
         process.on_death(self._died)
 
@@ -51,7 +51,7 @@ class SimulatedEndpoint:
             connection = await self._dial(Dial(self._network, self, target, None, address, timeout))
         if keepalive:
             connection.watch()
-        return SimulatedChannel(connection, target, self._token, self._network.config)
+        return SimulatedChannel(connection, target, self.token, self._network.config)
 
     async def listen(
         self,
@@ -64,7 +64,7 @@ class SimulatedEndpoint:
     ) -> Listener:
         if unix_path is None and host is None:
             raise ValueError("nothing to listen on: give a unix_path, a host, or both")
-        listener = SimulatedListener(self, self._token, self._network.config, services, streams)
+        listener = SimulatedListener(self, self.token, self._network.config, services, streams)
         self._listeners[listener] = None
         try:
             if unix_path is not None:

@@ -165,8 +165,7 @@ class ServerFrameLink(_FrameLink):
 
     def accept(self, number: int) -> None:
         """Takes the request: the client's `open` returns."""
-        self.number = number
-        self.connection.streams[number] = self
+        self.connection.add(self, number)
         self.connection.out.send(Connection.on_taken, number)
 
     def end(self, error: Exception | None) -> None:

@@ -51,7 +51,6 @@ class SimulatedListener:
         self._token = token
         self._streams = streams
         self._accepting = True
-        self._connections: dict[Connection, None] = {}
 
     def __repr__(self) -> str:
         places = [f"unix:{self.unix_path}"] if self.unix_path else []
@@ -66,8 +65,8 @@ class SimulatedListener:
 
     async def close(self) -> None:
         self.stop_accepting()
-        for connection in list(self._connections):
-            for link in list(connection.streams.values()):
+        for connection in self.connections():
+            for link in connection.links():
                 if isinstance(link, ServerFrameLink):
                     link.frames.close()
             connection.close()
@@ -77,11 +76,9 @@ class SimulatedListener:
                 _log.warning("%d calls go on after they were cancelled", len(late))
         await asyncio.sleep(0)  # the receivers' `on_close` is called in this turn
 
-    def connected(self, connection: Connection) -> None:
-        self._connections[connection] = None
-
-    def disconnected(self, connection: Connection) -> None:
-        self._connections.pop(connection, None)
+    def connections(self) -> list[Connection]:
+        """Those that it has accepted, as far as they are open."""
+        return [connection for connection in self.endpoint.connections if connection.listener is self]
 
     def served(self, task: asyncio.Task[None]) -> None:
         self.calls.pop(task, None)

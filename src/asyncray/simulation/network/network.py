@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from asyncray.config import DEFAULT, Config
+from asyncray.rpc.auth import Token
 from asyncray.rpc.codec import packer, unpack
 from asyncray.simulation.network.conditions import Conditions
 from asyncray.simulation.network.connection import Connection
@@ -56,6 +57,7 @@ class SimulatedNetwork:
         """Bodies that may come again, and what is in them."""
         self.ended = False
         """The simulation is over: who dies now leaves no news of it."""
+        self._tokens: dict[str, Token] = {}
         self._random = random
         self._machines: dict[str, None] = {}
         """Hosts on which there has been a process."""
@@ -69,7 +71,10 @@ class SimulatedNetwork:
     def endpoint(self, process: Process, token: str) -> SimulatedEndpoint:
         """What the process has as its network. Raises AuthenticationError for what is no token."""
         self._machines[process.host] = None
-        return SimulatedEndpoint(self, process, token)
+        known = self._tokens.get(token)
+        if known is None:
+            known = self._tokens[token] = Token(token)
+        return SimulatedEndpoint(self, process, known)
 
     def end(self) -> None:
         """From now on nothing arrives, and deaths cost nothing."""

@@ -310,12 +310,12 @@ def forget_to_answer(runtime: Runtime) -> None:
 
 def stall_arrivals(runtime: Runtime) -> None:
     call: Any = object()
-    executor_of(runtime).arrivals._waiting.append(call)
+    executor_of(runtime).arrivals._waiting = deque([call])
 
 
 def stall_coroutines(runtime: Runtime) -> None:
     call: Any = object()
-    executor_of(runtime).actor._waiting.append(call)
+    executor_of(runtime).actor._waiting = deque([call])
 
 
 def miscount_waits(runtime: Runtime) -> None:
