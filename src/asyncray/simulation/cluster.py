@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import Context
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from asyncray.config import DEFAULT, Config
@@ -254,7 +255,7 @@ class SimCluster:
         home.started += 1
         process = self.world.process(f"worker {node.name.split()[1]}.{home.started}", node.host)
         home.workers[process_id] = process
-        process.on_death(lambda cause: self._worker_died(home, process, process_id))
+        process.on_death(partial(self._worker_died, home, process, process_id))
         delay = self.start_delay()
         self.world.loop.call_later(delay, self._run_worker, process, specification, context=process.context)
         return process
@@ -332,7 +333,7 @@ class SimCluster:
         del self._homes[node.process]
         self.world.disk(node.host).contents.clear(socket_dir(node.process))  # as its zygote would
 
-    def _worker_died(self, home: SimNode, process: Process, process_id: bytes) -> None:
+    def _worker_died(self, home: SimNode, process: Process, process_id: bytes, cause: str) -> None:
         home.workers.pop(process_id, None)
         self.runtimes.pop(process, None)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 from asyncray.simulation.process import Process
@@ -40,7 +41,7 @@ class SimulatedLauncher:
 
     def launch(self, process_id: bytes, specification: dict[str, object]) -> None:
         process = self._workers[process_id] = self._machine.start_worker(self._node, process_id, specification)
-        process.on_death(lambda cause: self._died(process_id, cause))
+        process.on_death(partial(self._died, process_id))
 
     def kill(self, process_id: bytes) -> None:
         if (process := self._workers.get(process_id)) is not None:

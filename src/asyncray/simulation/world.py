@@ -7,6 +7,7 @@ import gc
 import random
 from asyncio import events
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any, Final, NoReturn, TypeVar
 
 from greenlet import getcurrent
@@ -55,6 +56,7 @@ class World:
         self.network = SimulatedNetwork(self.random("network"), conditions, config)
         self.processes: list[Process] = []
         """All that ever were."""
+        self._clock = self.loop.time
         self._living = 0
         self._newly_dead = 0
         self.failures: list[str] = []
@@ -101,7 +103,7 @@ class World:
         """A new process, in which nothing runs yet."""
         process = Process(name, host, 1000 + len(self.processes))
         process.threads = GreenThreads(self.loop, process)
-        process.on_death(lambda cause: self._died(process, cause))
+        process.on_death(partial(self._died, process))
         self.processes.append(process)
         self._living += 1
         return process
@@ -128,10 +130,10 @@ class World:
             disk=self.disk(process.host),
             memory=self.memory(process.host),
             entropy=Entropy(f"{self.seed}/{process.name}"),
-            clock=self.loop.time,
+            clock=self._clock,
             pid=process.pid,
             environment={},
-            exit=lambda code: _exit(process, code),
+            exit=partial(_exit, process),
         )
 
     def _died(self, process: Process, cause: str) -> None:

@@ -89,7 +89,7 @@ def new_worker(platform: Platform, config: Config, specification: dict[str, Any]
     )
     runtime = Runtime(platform, config, membership, "worker", specification["process_id"], None)
     executor = runtime.executor = Executor(runtime)
-    runtime.nodes.on_lost.append(lambda link, cause: _node_lost(runtime, link, cause))
+    runtime.nodes.on_lost.append(functools.partial(_node_lost, runtime))
     current.set_runtime(runtime)
     return runtime, executor
 

@@ -10,7 +10,7 @@ from asyncray import messages
 from asyncray.errors import NodeDiedError, ProtocolError
 from asyncray.messages import Address, Message
 from asyncray.rpc.network import Channel
-from asyncray.rpc.stream import FrameStream
+from asyncray.rpc.stream import Accept, FrameStream
 from asyncray.worker.parting import Parting
 
 if TYPE_CHECKING:
@@ -256,7 +256,7 @@ class Peers:
         self.on_lost: list[Callable[[PeerLink, str], None]] = []
         self.on_parted: list[Callable[[PeerLink], None]] = []
         """A link has ended, and its process lives: another one can be dialled."""
-        self.streams = {ROUTE: lambda stream: _PeerStream(self, None)}
+        self.streams: dict[str, Accept] = {ROUTE: self._accept}
 
     def link(self, address: Address) -> PeerLink:
         """The link with the process at `address`, dialled if there is none."""
@@ -283,6 +283,9 @@ class Peers:
                 self._runtime.ownership.process_connected(link.process_id)
         link.attach(stream)
         return link
+
+    def _accept(self, stream: FrameStream) -> _PeerStream:
+        return _PeerStream(self, None)
 
     def node_died(self, node_id: bytes) -> None:
         """Every process there is gone, though the end of its connection may take the kernel minutes to find."""

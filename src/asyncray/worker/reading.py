@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Container
 from typing import TYPE_CHECKING, Any
 
 from asyncray import messages, serialization
@@ -29,7 +30,10 @@ class Reader:
         """By store key: owners that have been asked where an object is, and have yet to answer."""
         runtime.peers.handlers[messages.RELOCATED] = self._on_relocated
         runtime.peers.on_lost.append(self._link_lost)
-        runtime.peers.needed.append(lambda: {owner_of(key) for key in self._asked})
+        runtime.peers.needed.append(self._owners_asked)
+
+    def _owners_asked(self) -> Container[bytes]:
+        return {owner_of(key) for key in self._asked}
 
     async def pin(self, object_id: bytes, location: Location, owner: Address | None) -> Pin:
         """Pins a stored object of `owner` (None: of this process) in this node's store.

@@ -9,7 +9,7 @@ import logging
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Container, Coroutine
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -136,17 +136,17 @@ class Runtime:
         self.executor: Executor | None = None
         """What runs calls of others; workers have one."""
         self.peers.handlers |= {
-            messages.BORROW: self._owner_message(self.ownership.on_borrow),
-            messages.BORROW_ACK: self._owner_message(self.ownership.on_borrow_ack),
-            messages.RELEASE: self._owner_message(self.ownership.on_release),
-            messages.CONFIRM: self._owner_message(self.ownership.on_confirm),
+            messages.BORROW: self._on_borrow,
+            messages.BORROW_ACK: self._on_borrow_ack,
+            messages.RELEASE: self._on_release,
+            messages.CONFIRM: self._on_confirm,
         }
-        self.nodes.handlers[messages.WARNING] = lambda node, text: _log.warning(text)
+        self.nodes.handlers[messages.WARNING] = _warned
         self.nodes.handlers[messages.NODE_DIED] = self._node_died
         self.peers.handlers[messages.LOG] = self._on_log
         self.control.handlers[messages.WARNING] = _log.warning
-        self.peers.on_lost.append(lambda link, cause: self._process_lost(link.process_id))
-        self.peers.needed.append(lambda: self.ownership.ties)
+        self.peers.on_lost.append(self._link_lost)
+        self.peers.needed.append(self._ties)
 
     # ----------------------------------------------------------------- life
 
@@ -382,18 +382,33 @@ class Runtime:
         Forgotten: _forgotten,
     }
 
-    def _owner_message(self, handler: Callable[..., None]) -> Callable[..., None]:
-        def handle(link: Any, *fields: Any) -> None:
-            with self.ownership_lock:
-                handler(link.address, *fields)
-            self.schedule_turn()
-
-        return handle
-
-    def _process_lost(self, process_id: bytes) -> None:
+    def _on_borrow(self, link: PeerLink, id: bytes, sequence: int) -> None:
         with self.ownership_lock:
-            self.ownership.process_lost(process_id)
+            self.ownership.on_borrow(link.address, id, sequence)
+        self.schedule_turn()
+
+    def _on_borrow_ack(self, link: PeerLink, id: bytes, sequence: int, alive: bool) -> None:
+        with self.ownership_lock:
+            self.ownership.on_borrow_ack(link.address, id, sequence, alive)
+        self.schedule_turn()
+
+    def _on_release(self, link: PeerLink, id: bytes) -> None:
+        with self.ownership_lock:
+            self.ownership.on_release(link.address, id)
+        self.schedule_turn()
+
+    def _on_confirm(self, link: PeerLink, task_id: bytes) -> None:
+        with self.ownership_lock:
+            self.ownership.on_confirm(link.address, task_id)
+        self.schedule_turn()
+
+    def _link_lost(self, link: PeerLink, cause: str) -> None:
+        with self.ownership_lock:
+            self.ownership.process_lost(link.process_id)
         self._apply_effects()
+
+    def _ties(self) -> Container[bytes]:
+        return self.ownership.ties
 
     def _node_died(self, node: NodeLink, node_id: bytes) -> None:
         self.nodes.node_died(node_id)
@@ -460,6 +475,10 @@ async def _then(coroutine: Coroutine[Any, Any, _T], callback: Callable[[], None]
         return await coroutine
     finally:
         callback()
+
+
+def _warned(node: NodeLink, text: str) -> None:
+    _log.warning(text)
 
 
 def _do_nothing() -> None:

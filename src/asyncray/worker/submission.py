@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Container
 from typing import TYPE_CHECKING, Any
 
 from asyncray import messages, serialization
@@ -55,7 +56,7 @@ class Submitter:
         self.dependencies = Dependencies(runtime)
         runtime.peers.handlers |= {messages.RESULT: self.on_result, messages.HANDBACK: self._on_handback}
         runtime.peers.on_lost.append(self._link_lost)
-        runtime.peers.needed.append(lambda: self._by_worker)
+        runtime.peers.needed.append(self._workers_leased)
         runtime.nodes.handlers |= {
             messages.LEASE_GRANTED: self._on_granted,
             messages.LEASE_SPILLED: self._on_spilled,
@@ -64,6 +65,9 @@ class Submitter:
             messages.LEASE_LOST: self._on_lease_lost,
         }
         runtime.nodes.on_lost.append(self._node_lost)
+
+    def _workers_leased(self) -> Container[bytes]:
+        return self._by_worker
 
     # ---------------------------------------------------------------- submitting
 

@@ -41,7 +41,7 @@ def linked(runtime: Runtime, address: list[Any]) -> PeerLink:
     link = runtime.peers._links[address[0]] = PeerLink(address)
     stream: Any = Stream()
     link.stream = stream
-    link.streams.append(stream)
+    link.streams = (stream,)
     return link
 
 
