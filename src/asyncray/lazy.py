@@ -13,7 +13,7 @@ def attach(
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
     """`__getattr__`, `__dir__` and `__all__` of the package with that namespace (its `globals()`).
 
-    `homes` says in which module each name is; a module of that name stands for itself.
+    `homes` says in which module each name is; a submodule that has nothing of its own name stands for itself.
     """
     package: str = namespace["__name__"]
 
@@ -22,7 +22,8 @@ def attach(
         if home is None:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         module = import_module(home)
-        value = namespace[name] = module if home == f"{package}.{name}" else getattr(module, name)
+        itself = (module,) if home == f"{package}.{name}" else ()
+        value = namespace[name] = getattr(module, name, *itself)
         return value
 
     def __dir__() -> list[str]:
