@@ -175,7 +175,7 @@ def lose_a_stream(runtime: Runtime) -> None:
 
 
 def keep_a_backlog(runtime: Runtime) -> None:
-    runtime.peers._links[WORKER[0]]._backlog.append(())
+    runtime.peers._links[WORKER[0]]._backlog = [()]
 
 
 def lose_a_node_stream(runtime: Runtime) -> None:
