@@ -34,8 +34,9 @@ class PeerLink(Parting[FrameStream]):
     """Another process. What is sent before the stream is there waits for it.
 
     Both sides may dial at the same time; each then sends on the stream that it had first, for as long as
-    that lives, so that the messages of one direction keep their order. The end of either stream means that
-    the process is gone, unless the two have agreed to part.
+    that lives, so that the messages of one direction keep their order. Who has sent anything with the opening of a
+    stream, to save a round trip, has that one. The end of either stream means that the process is gone, unless the
+    two have agreed to part.
     """
 
     # In a large cluster a process has thousands of links: with slots, and without what few of them need, each takes a
@@ -48,6 +49,7 @@ class PeerLink(Parting[FrameStream]):
         "channel",
         "counted",
         "dialling",
+        "early",
         "idle",
         "leased",
         "lost",
@@ -66,6 +68,8 @@ class PeerLink(Parting[FrameStream]):
         self.channel: Channel | None = None
         """Of the stream that was dialled here."""
         self.dialling = False
+        self.early = False
+        """Whether something has been sent with the opening of a stream that is not there yet."""
         self.calls = 0
         """Calls of the other side that have not been answered."""
         self.counted = 0
@@ -103,8 +107,17 @@ class PeerLink(Parting[FrameStream]):
     def attach(self, stream: FrameStream) -> None:
         if self.lost:  # while it was dialled
             stream.close()
-        elif self.came(stream) and self.stream is None:
+        elif self.came(stream) and self.stream is None and not self.early:
             self._use(stream)
+
+    def take_early(self) -> list[Message]:
+        """What is to be sent with the opening of a stream, when there is none yet; what comes after that follows it."""
+        if self.stream is not None or self.asked is not None:
+            return []
+        backlog, self._backlog = self._backlog, []
+        self.early = bool(backlog)
+        self.sent += len(backlog)
+        return backlog
 
     def close(self) -> None:
         """Ends all of its streams: the other side must not go on with one of which this side knows nothing more."""
@@ -370,7 +383,7 @@ class Peers:
         try:
             link.channel = channel = await self._runtime.platform.network.connect(self._runtime.endpoint(link.address))
             hello = (messages.HELLO, self._runtime.address, self._runtime.role)
-            stream = await channel.open(ROUTE, _PeerStream(self, link), hello)
+            stream = await channel.open(ROUTE, _PeerStream(self, link), hello, *link.take_early())
         except Exception as error:  # an address that another process has told may be anything
             _log.debug("cannot reach process %s: %s", link.process_id.hex()[:8], error)
             link.dialling = False
@@ -380,7 +393,7 @@ class Peers:
                 link.channel.close()
                 link.channel = None
             return
-        link.dialling = False
+        link.dialling = link.early = False
         link.attach(stream)
         if link.lost:
             link.close()
