@@ -114,7 +114,7 @@ class PeerLink(Parting[FrameStream]):
         """What is to be sent with the opening of a stream, when there is none yet; what comes after that follows it."""
         if self.stream is not None or self.asked is not None:
             return []
-        backlog, self._backlog = self._backlog, []
+        backlog, self._backlog = self._backlog or [], None
         self.early = bool(backlog)
         self.sent += len(backlog)
         return backlog

@@ -37,6 +37,7 @@ class Channel:
     async def open(self, route: str, receiver: Any, *first: Any) -> Stream:
         assert route == ROUTE
         self.receiver = receiver
+        self.stream.sent += first[1:]
         await self._network.opened.wait()
         if self._network.refuses:
             raise self._network.refusal
@@ -98,6 +99,21 @@ class World:
         receiver = self.peers.streams[ROUTE](stream)  # type: ignore[arg-type]
         receiver.on_message(stream, HELLO)  # type: ignore[arg-type]
         return receiver, stream
+
+
+async def test_what_is_sent_before_a_connection_is_there_leaves_with_the_opening_of_the_stream() -> None:
+    world = World()
+    link = world.peers.link(OTHER)
+    link.send((messages.RELEASE, b"1"))
+    await world.dials()
+    stream = world.network.channels[0].stream
+    assert [message[1] for message in stream.sent] == [b"1"]
+    _, accepted = world.accepts()
+    link.send((messages.RELEASE, b"2"))
+    await world.settle()
+    link.send((messages.RELEASE, b"3"))
+    assert [message[1] for message in stream.sent] == [b"1", b"2", b"3"]
+    assert accepted.sent == [] and link.sent == 3
 
 
 async def test_what_is_sent_early_leaves_on_the_stream_that_is_there_first() -> None:

@@ -55,7 +55,7 @@ class Stream:
             other.receiver.on_message(other, packet)
 
 
-class _Opening:
+class _Step:
     def __await__(self) -> Generator[None, None, None]:
         yield
 
@@ -63,18 +63,19 @@ class _Opening:
 class Channel:
     """A connection with one stream."""
 
-    def __init__(self, side: Side) -> None:
+    def __init__(self, side: Side, near: Stream) -> None:
         self._side = side
+        self._near = near
         self.stream: Stream | None = None
 
     async def open(self, route: str, receiver: Any, *first: Any) -> Stream:
-        near, far = Stream(self._side), Stream(self._side.other)
+        near, far = self._near, Stream(self._side.other)
         near.other, far.other, near.receiver = far, near, receiver
-        self.stream = self._side.opening = near
+        self.stream = near
         self._side.world.streams += [near, far]
         for message in first:
             near.send(message)
-        await _Opening()
+        await _Step()
         if near.closed:
             raise ConnectionFailed("cut")
         return near
@@ -92,8 +93,8 @@ class Side:
         self.other: Side
         self.address: list[Any] = [name.encode().ljust(16), bytes(16), f"/{name}", ""]
         self.dials: dict[Stream, bool] = {}
-        """Those under way, and whether they can return."""
-        self.opening: Stream
+        """Those under way, and whether they can go on."""
+        self._connecting: Stream
         self._coroutines: dict[Stream, Coroutine[Any, Any, Any]] = {}
         self.needed: set[bytes] = set()
         self.received: list[int] = []
@@ -116,7 +117,9 @@ class Side:
         self.peers.on_lost.append(self._on_lost)
 
     async def connect(self, target: str) -> Channel:
-        return Channel(self)
+        self._connecting = near = Stream(self)
+        await _Step()
+        return Channel(self, near)
 
     def send(self, *, wants_answer: bool = False) -> None:
         self._send(self.peers.link(self.other.address), wants_answer)
@@ -130,18 +133,21 @@ class Side:
         self.needed = {self.other.address[0]} if needed else set()
 
     def resume(self, stream: Stream) -> None:
-        """A dial returns, or fails."""
+        """A dial has its connection, and opens the stream; or returns, or fails."""
         del self.dials[stream]
+        opened = stream.receiver is not None
         try:
-            self._coroutines.pop(stream).send(None)
+            self._coroutines[stream].send(None)
         except StopIteration:
+            del self._coroutines[stream]
             return
-        raise AssertionError("it has dialled a second time")
+        assert not opened, "it has dialled a second time"
+        self.dials[stream] = False
 
     def _spawn(self, coroutine: Coroutine[Any, Any, Any], *, name: str) -> None:
         coroutine.send(None)
-        self._coroutines[self.opening] = coroutine
-        self.dials[self.opening] = False
+        self._coroutines[self._connecting] = coroutine
+        self.dials[self._connecting] = True
 
     def _send(self, link: PeerLink, wants_answer: bool) -> None:
         self.sent.append(len(self.sent))
