@@ -163,8 +163,9 @@ class VirtualLoop(base_events.BaseEventLoop):
         self._ready.extend(handles)  # type: ignore[arg-type]
 
     def collect_fully(self) -> None:
-        """Has the next run of the garbage collector look at everything: there is much for it."""
+        """Has the garbage collector look at everything before long: there is much for it."""
         self._collect_fully = True
+        self._collect_at = min(self._collect_at, self.callbacks + _COLLECT_EVERY)
 
     # ---- what BaseEventLoop calls
 

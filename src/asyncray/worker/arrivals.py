@@ -44,7 +44,7 @@ class Arrivals:
         self._reject = reject
         self._actor = actor
         self._waiting: deque[Call] | None = None
-        """From the first call that waits for something on."""
+        """From the first call that waits for something on. None while there is none: an empty deque takes 760 bytes."""
         self._preparing: set[Call] = set()
         self._fetching: dict[Call, list[asyncio.Task[Pin]]] = {}
         """The arguments that calls wait for, and those that they have already."""
@@ -163,6 +163,8 @@ class Arrivals:
             self._preparing.discard(call)
         while self._waiting and self._waiting[0] not in self._preparing:
             self._start(self._waiting.popleft())
+        if not self._waiting:
+            self._waiting = None
 
     async def _prepare_patiently(self, call: Call) -> None:
         """`prepare`, again and again while the call has to let go of its arguments."""

@@ -95,7 +95,7 @@ class SimulatedListener:
             refusal = ConnectionFailed("the process is stopping")
         elif request.message is None and (accept := self._streams.get(route)) is not None:
             link = ServerFrameLink(connection, route)
-            link.frames = FrameStream(link, None, self.config, connection.network.pack)
+            link.frames = FrameStream(link, None, self.config, connection.network.pack, connection.network.unpack_hello)
             link.accept(number)
             link.frames.accept(accept)
             return
