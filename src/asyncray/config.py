@@ -59,6 +59,10 @@ class Config:
     """Changed resources reach the control plane within this time."""
     store_full_timeout: float = 30.0
     """How long a request for room in a full object store waits while nothing there moves."""
+    overflow_after: float = 1.0
+    """When all that is in the object store is pinned and nothing has moved for so long, new objects go to disk."""
+    overflow_share: float = 16.0
+    """Size of the object store's overflow, where they go, as a share of its own. It takes no disk until it is used."""
     spill_threshold: float = 0.8
     """Objects that nobody reads go to disk once this share of the object store is in use."""
     spill_file_size: int = 64 * 1024 * 1024

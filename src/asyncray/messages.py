@@ -51,7 +51,7 @@ LOG: Final = 54  # pid, name of the task or actor, "stdout" or "stderr", lines: 
 REGISTER: Final = 30  # pid, job_id or None, job {"sys_path": [str, ...], "namespace": str, ...}; empty for a worker
 LEAVE: Final = 26  # request_id: the process holds no lease here, and wants none; one that it gets now is returned
 LEFT: Final = 29  # request_id: all before that LEAVE has arrived; the session can end
-WELCOME: Final = 31  # node_id, node address (host:port), arena_path, arena_capacity in bytes
+WELCOME: Final = 31  # node_id, node address (host:port), arena: path, bytes, bytes of its overflow (0: none), its path
 LEASE_REQUEST: Final = (
     32  # request_id, resources {name: units of 1/10000}, job_id, spilled (already sent on by a node), task, retriable
 )
@@ -179,7 +179,7 @@ SHAPES: Final[dict[int, frozenset[tuple[type, ...]]]] = dict(
         _shapes(REGISTER, int, (bytes, _NONE), dict),
         _shapes(LEAVE, int),
         _shapes(LEFT, int),
-        _shapes(WELCOME, bytes, str, str, int),
+        _shapes(WELCOME, bytes, str, str, int, int, str),
         _shapes(LEASE_REQUEST, int, dict, bytes, bool, str, bool),
         _shapes(LEASE_TASK, bytes, str, bool),
         _shapes(LEASE_CANCEL, int),

@@ -126,11 +126,14 @@ class OsThreads:
 class Arenas(Protocol):
     """The memory that the processes of one machine share."""
 
-    def create(self, capacity: int) -> SharedMemory:
-        """A new arena of `capacity` bytes. Raises OSError."""
+    def create(self, capacity: int, overflow: int = 0, overflow_folder: str = "") -> SharedMemory:
+        """A new arena of `capacity` bytes, and an overflow of so many in a folder, unless that cannot be.
+
+        Raises OSError.
+        """
         ...
 
-    def attach(self, path: str, capacity: int) -> SharedMemory:
+    def attach(self, path: str, capacity: int, overflow: int = 0, overflow_path: str = "") -> SharedMemory:
         """The one that another process has created. Raises OSError, ValueError."""
         ...
 

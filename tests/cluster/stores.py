@@ -46,7 +46,8 @@ class Stores:
 
     async def are_empty(self) -> bool:
         return not self.spill_files() and not any(
-            status.store_objects or status.store_used or status.pins for status in await self.statuses()
+            status.store_objects or status.store_used or status.store_overflow_used or status.pins
+            for status in await self.statuses()
         )
 
     async def become_empty(self) -> None:

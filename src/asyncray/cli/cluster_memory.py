@@ -20,6 +20,8 @@ _PATIENCE: Final = 2.0
 _ROWS: Final = 10_000
 """Of each process and each store; the largest ones."""
 
+PLACES: Final = ("", "arena", "overflow")
+"""Where a node says that it has an object's bytes, apart from files."""
 
 _Key = tuple[bytes, bytes]
 """An object and its owner."""
@@ -83,9 +85,9 @@ def join_reports(address: str, answers: Iterable[tuple[NodeInfo, NodeMemory | st
     sizes: dict[_Key, int] = {}
     for report in reports:
         found.left_out += report.left_out
-        for object_id, owner, size, primary, in_arena, on_disk, pins in msgpack.unpackb(report.stored):
+        for object_id, owner, size, primary, where, on_disk, pins in msgpack.unpackb(report.stored):
             sizes[object_id, owner] = size
-            places = ["arena primary" if primary else "arena copy"] if in_arena else []
+            places = [f"{PLACES[where]} {'primary' if primary else 'copy'}"] if where else []
             places += ["spilled"] if on_disk else []
             copy = {"node_id": report.node_id.hex(), "where": places, "pins": pins}
             stored.setdefault((object_id, owner), []).append(copy)
@@ -159,6 +161,7 @@ def _node(node: NodeInfo, answer: NodeMemory | str) -> dict[str, Any]:
         "objects": answer.objects,
         "spilled": answer.spilled,
         "spilled_objects": answer.spilled_objects,
+        "overflow": answer.overflow_used,
         "fragmentation": round(answer.fragmentation, 4),
         "processes": len(answer.processes),
     }

@@ -146,6 +146,11 @@ def _node(node: NodeInfo, answer: NodeStatus | str) -> dict[str, Any]:
             "used": answer.store_used,
             "objects": answer.store_objects,
             "pins": answer.pins,
+            "overflow": answer.store_overflow_used,
+            "spilled": answer.spilled_bytes,
+            "spilled_objects": answer.spilled_objects,
+            "spill_files": answer.spill_files,
+            "restores": answer.restores,
         },
     }
 

@@ -39,7 +39,9 @@ def print_memory(found: ClusterMemory, group_by: str, limit: int) -> None:
 
 
 def _print_nodes(out: Console, nodes: list[dict[str, Any]]) -> None:
-    table = _table("Object stores", "node", "host", "in use", "objects", "pinned", "spilled", "fragmentation")
+    table = _table(
+        "Object stores", "node", "host", "in use", "objects", "pinned", "spilled", "overflow", "fragmentation"
+    )
     for node in nodes:
         if "no_answer" in node:
             table.add_row(node["node_id"][:8], escape(node["hostname"]), f"[yellow]{escape(node['no_answer'])}[/]")
@@ -51,6 +53,7 @@ def _print_nodes(out: Console, nodes: list[dict[str, Any]]) -> None:
             str(node["objects"]),
             show_bytes(node["pinned"]),
             f"{show_bytes(node['spilled'])} ({node['spilled_objects']} objects)",
+            show_bytes(node["overflow"]),
             f"{100 * node['fragmentation']:.1f} %",
         )
     out.print(table)

@@ -70,10 +70,21 @@ def _print_nodes(out: Console, nodes: list[dict[str, Any]]) -> None:
             cpus,
             f"{node['workers']} ({node['idle_workers']} idle)",
             f"{node['leases']} ({node['queued_leases']} queued)",
-            f"{show_bytes(store['used'])} of {show_bytes(store['capacity'])}, {store['objects']} objects",
+            "\n".join(_store(store)),
             "[green]alive[/]",
         )
     out.print(table)
+
+
+def _store(store: dict[str, Any]) -> list[str]:
+    """What is in memory; what is on disk, and how much came back from there."""
+    lines = [f"{show_bytes(store['used'])} of {show_bytes(store['capacity'])}, {store['objects']} objects"]
+    if store["spilled_objects"] or store["restores"]:
+        files = f"{store['spilled_objects']} objects in {store['spill_files']} files"
+        lines.append(f"spilled: {show_bytes(store['spilled'])}, {files}, {store['restores']} read back so far")
+    if store["overflow"]:
+        lines.append(f"[yellow]overflow on disk[/]: {show_bytes(store['overflow'])}, since all memory was pinned")
+    return lines
 
 
 def _print_actors(out: Console, actors: list[dict[str, Any]]) -> None:

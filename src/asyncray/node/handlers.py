@@ -49,4 +49,9 @@ class NodeHandlers(NodeBase):
             store_largest_free=node.store.table.allocator.largest_free,
             received_objects=node.transfers.received_objects,
             received_bytes=node.transfers.received_bytes,
+            store_overflow_used=statistics.overflow_used,
+            spilled_objects=statistics.spilled_objects,
+            spilled_bytes=statistics.spilled_bytes,
+            spill_files=statistics.spill_files,
+            restores=statistics.restores,
         )

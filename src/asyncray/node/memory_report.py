@@ -81,6 +81,7 @@ class MemoryReporter:
             used=statistics.used,
             pinned=table.pinned_memory()[0],
             spilled=statistics.spilled_bytes,
+            overflow_used=statistics.overflow_used,
             objects=statistics.objects,
             spilled_objects=statistics.spilled_objects,
             fragmentation=statistics.fragmentation,
@@ -133,14 +134,15 @@ def _of_process(session: Session, name: str, future: asyncio.Future[tuple[list[A
 
 
 def _stored_row(block: Sealed) -> list[Any]:
-    """`[object_id, owner process_id, size, primary, in the arena, on disk, how many processes have it pinned]`."""
-    in_arena = block.offset is not None
+    """`[object_id, owner process_id, size, primary, where (of `cluster_memory.PLACES`), whether it is spilled, how many
+    processes have it pinned]`."""
+    where = 0 if block.offset is None else 2 if block.in_overflow else 1
     return [
         object_of(block.key),
         owner_of(block.key),
         block.size,
         block.primary,
-        in_arena,
+        where,
         block.on_disk,
         len(block.pinned_by),
     ]

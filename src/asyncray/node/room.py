@@ -26,7 +26,7 @@ class Room:
     def __init__(self, config: Config, granted: Callable[[], None], changed: Callable[[], None]) -> None:
         self._config = config
         self._granted = granted
-        self._changed = changed
+        self.changed = changed
         self.tickets: dict[Ticket, Callable[[Ticket], None]] = {}
         """Those that wait, and who is told of the end of that."""
         self.creations: dict[tuple[Session, int], Ticket] = {}
@@ -37,7 +37,7 @@ class Room:
     def use(self, table: ObjectTable, spilling: Spilling) -> None:
         self._table = table
         self._spilling = spilling
-        self.admission = Admission(table, self._config.store_full_timeout)
+        self.admission = Admission(table, self._config.store_full_timeout, self._config.overflow_after)
 
     @property
     def is_idle(self) -> bool:
@@ -65,7 +65,7 @@ class Room:
 
         self.creations[session, number] = ticket
         self.tickets[ticket] = ended
-        self._changed()
+        self.changed()
 
     async def allocate(self, key: bytes, size: int, rank: int) -> int:
         """The offset of a block that `NODE` writes. A cancelled caller leaves nothing.
@@ -77,13 +77,13 @@ class Room:
             ended: asyncio.Future[Ticket] = asyncio.get_running_loop().create_future()
             self.tickets[ticket] = lambda ticket: None if ended.done() else ended.set_result(ticket)
             try:
-                self._changed()
+                self.changed()
                 await ended
             except asyncio.CancelledError:
                 if ticket.granted:
                     self._table.abort(NODE, key)
                 self._withdraw(ticket)
-                self._changed()
+                self.changed()
                 raise
         if ticket.granted:
             self._granted()
@@ -127,6 +127,17 @@ class Room:
         self._reclaiming = reclaiming
         self._watch()
 
+    def waiting_for_overflow(self) -> list[Ticket]:
+        """Those who should have a block on disk now, in order: only readers can give memory back, and they do not."""
+        return self.admission.waiting_for_overflow(_now()) if self.is_stuck else []
+
+    def grant_in_overflow(self, ticket: Ticket, offset: int) -> bool:
+        """There is a block on disk for whoever waits. False if it was not used."""
+        used = self.admission.grant_in_overflow(ticket, offset, _now())
+        if not ticket.waiting and ticket in self.tickets:
+            self.tickets.pop(ticket)(ticket)
+        return used
+
     def stop(self) -> None:
         if self.timer is not None:
             self.timer.cancel()
@@ -160,11 +171,12 @@ class Room:
 
     def _look_for_overdue(self) -> None:
         self.timer = None
-        if self._spilling.busy and not self._spilling.trouble:
+        spilling, overflow = self._spilling, self._table.overflow
+        if (spilling.busy and not spilling.trouble) or (overflow.reserving is not None and not overflow.trouble):
             self.admission.moved(_now())  # a slow disk is no reason to give up
         for ticket in self.admission.overdue(_now()):
             self.tickets.pop(ticket)(ticket)
-        self._changed()
+        self.changed()
 
     def _error_of(self, refusal: Refusal) -> AsyncrayError:
         size, capacity, used = refusal.size, refusal.capacity, refusal.used
@@ -185,6 +197,14 @@ class Room:
                 f"{full}, and {spillable} bytes cannot be spilled to {trouble}. Make room there, or name another"
                 " object_spilling_directory."
             )
+        overflow = self._table.overflow
+        if overflow.trouble:
+            return OutOfDiskError(
+                f"{full}, and there is no room on disk, where {overflow.used} bytes are: {overflow.trouble}. Make some,"
+                " or name another object_spilling_directory."
+            )
+        if overflow.used:
+            full += f"; on disk are {overflow.used} bytes more, of {overflow.capacity} that may be"
         return ObjectStoreFullError(
             f"{full}, and nothing has moved for {self._config.store_full_timeout:g} s. Let go of values that were read,"
             f" run fewer tasks at a time, {_REMEDY}"

@@ -58,7 +58,9 @@ class NodeManager(Service):
         self.resources = NodeResources(settings.resources)
         capacity = settings.resources.get("object_store_memory", 0) // UNITS
         spill = settings.spill_directories or (f"{identity.session_dir}/spilled",)
-        self.store = StoreManager(self.sessions, platform, capacity, config, identity.node_id, spill)
+        self.store = StoreManager(
+            self.sessions, platform, capacity, config, identity.node_id, spill, identity.session_dir
+        )
         self.pool = WorkerPool(self.sessions, launcher, platform, config, settings.worker_specification)
         self.pool.keep_ready(settings.resources.get("CPU", 0) // UNITS)
         self.leases = LeaseManager(identity.node_id, self.resources, self.sessions, self.pool, platform, config)

@@ -12,6 +12,7 @@ from asyncray.errors import ConnectionFailed, ProtocolError
 from asyncray.messages import Address
 from asyncray.rpc.service import Manager
 from asyncray.rpc.stream import FrameStream
+from asyncray.store.arena import SharedMemory
 
 _log = logging.getLogger(__name__)
 
@@ -75,14 +76,14 @@ class Sessions(Manager):
         self.on_registered: list[Callable[[Session], None]] = []
         self.on_lost: list[Callable[[Session], None]] = []
         self._all: dict[Session, None] = {}
-        self._arena: tuple[str, int] = ("", 0)
+        self._arena: tuple[str, int, int, str] = ("", 0, 0, "")
         self._ended_jobs: Remembered[bytes, None] = Remembered(_ENDED_JOBS_KEPT)
         """The latest: news of a job's end may overtake what was sent for it."""
         self.streams = {"/asyncray.Node/Session": self._accept}
 
-    def welcome_with(self, arena_path: str, arena_capacity: int) -> None:
+    def welcome_with(self, arena: SharedMemory) -> None:
         """What a process is told when it registers."""
-        self._arena = (arena_path, arena_capacity)
+        self._arena = (arena.path, arena.capacity, arena.overflow, arena.overflow_path)
 
     def broadcast(self, *message: Any) -> None:
         """To all processes that have registered."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -13,12 +14,14 @@ from asyncray.config import Config
 from asyncray.errors import AsyncrayError, ProtocolError
 from asyncray.ids import KEY_LENGTH, owner_of
 from asyncray.node.background import Background
+from asyncray.node.overflow_manager import OverflowManager
 from asyncray.node.pin_requests import Fetch, PinRequests
 from asyncray.node.room import Room
 from asyncray.node.sessions import Session, Sessions
 from asyncray.node.spill_manager import SpillManager
 from asyncray.platform import Platform
 from asyncray.rpc.service import Manager
+from asyncray.store.allocator import PAGE
 from asyncray.store.arena import SharedMemory
 from asyncray.store.external import ExternalStore, is_external
 from asyncray.store.reserve import WarmReserve
@@ -44,8 +47,10 @@ class StoreManager(Manager):
         config: Config,
         node_id: bytes,
         spill_directories: Sequence[str],
+        session_directory: str,
     ) -> None:
         """`spill_directories`: of this node alone; removed when it stops."""
+        self._config = config
         self._platform = platform
         self._capacity = capacity
         self._sessions = sessions
@@ -63,6 +68,8 @@ class StoreManager(Manager):
             self._room.allocate,
             self._advance,
         )
+        self._overflow_folder = _overflow_folder(spill_directories, session_directory)
+        self._overflow = OverflowManager(self._overflow_folder, config, self._background, self._room)
         self._pins = PinRequests(node_id, self._background, self._spill.restore)
         self._spill.on_restored = self._settled
         self._spill.on_unreadable = self._unreadable
@@ -90,13 +97,16 @@ class StoreManager(Manager):
         sessions.on_registered.append(lambda session: self.table.owner_returned(session.process_id))
 
     async def start(self) -> None:
-        self.use(ObjectTable(self._capacity), self._platform.arenas.create(self._capacity))
-        self._sessions.welcome_with(self.arena.path, self._capacity)
+        overflow = int(self._capacity * self._config.overflow_share)
+        arena = self._platform.arenas.create(self._capacity, overflow - overflow % PAGE, self._overflow_folder)
+        self.use(ObjectTable(self._capacity, arena.overflow, self._config.spill_retry_delay), arena)
+        self._sessions.welcome_with(arena)
 
     def use(self, table: ObjectTable, arena: SharedMemory) -> None:
         self.arena = arena
         self.table = self._pins.table = table
         self._spill.use(table, arena)
+        self._overflow.use(table, arena)
         self._room.use(table, self._spill.decisions)
         self._reserve = WarmReserve(table.allocator)
 
@@ -117,6 +127,7 @@ class StoreManager(Manager):
         await self._background.stop()
         await self._spill.stop()
         self._room.stop()
+        self._overflow.stop()
         if self._relief is not None:
             self._relief.cancel()
         self.arena.close()
@@ -287,8 +298,11 @@ class StoreManager(Manager):
         self._spill.consider(self._room.wanted)
         if not self._room.is_idle:
             self._room.advance(reclaiming=self._spill.reclaiming())
-            if self._room.is_stuck and self._relief is None:
-                self._ask_for_relief()
+            if self._room.is_stuck:
+                self._overflow.consider()
+                if self._relief is None:
+                    self._ask_for_relief()
+        self._overflow.tidy()
         self._spill.remove_files()
         self._report_drops()
 
@@ -301,6 +315,7 @@ class StoreManager(Manager):
         self._relief = None
         if not self._room.is_stuck:
             return
+        self._overflow.consider()
         first = self._first_in_line()
         for session, client in self._clients.items():
             if self.table.has_pins(client):
@@ -343,3 +358,9 @@ class StoreManager(Manager):
                 raise ProtocolError("a process registers before it uses the store")
             number = self._clients[session] = next(self._numbers)
         return number
+
+
+def _overflow_folder(spill_directories: Sequence[str], session_directory: str) -> str:
+    """Beside the first folder of this machine in which objects are spilled: that is made only when it is needed."""
+    local = [os.path.dirname(folder) for folder in spill_directories if not is_external(folder)]
+    return local[0] if local else session_directory

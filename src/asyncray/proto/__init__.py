@@ -204,6 +204,11 @@ class NodeStatus(betterproto.Message):
     store_largest_free: int = betterproto.uint64_field(10)
     received_objects: int = betterproto.uint64_field(11)
     received_bytes: int = betterproto.uint64_field(12)
+    store_overflow_used: int = betterproto.uint64_field(13)
+    spilled_objects: int = betterproto.uint64_field(14)
+    spilled_bytes: int = betterproto.uint64_field(15)
+    spill_files: int = betterproto.uint64_field(16)
+    restores: int = betterproto.uint64_field(17)
 
 
 @dataclass(eq=False, repr=False)
@@ -237,6 +242,7 @@ class NodeMemory(betterproto.Message):
     stored: bytes = betterproto.bytes_field(10)
     left_out: int = betterproto.uint64_field(11)
     processes: List["ProcessMemory"] = betterproto.message_field(12)
+    overflow_used: int = betterproto.uint64_field(13)
 
 
 class ControlStub(betterproto.ServiceStub):

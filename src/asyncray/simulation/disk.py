@@ -139,9 +139,13 @@ class SimulatedDisk:
     async def free(self, folder: str) -> int:
         def free() -> int:
             self.contents.size(folder)  # which must exist
-            return max(0, self.conditions.capacity - self.contents.used)
+            return max(0, self.conditions.capacity - self.contents.used - self.contents.nameless)
 
         return await self._do(_whole(free), writes=False)
+
+    async def change(self, act: Callable[[], None]) -> None:
+        """Something else that writes, and happens wholly or not at all."""
+        await self._do(_whole(act))
 
     # ----
 

@@ -22,6 +22,8 @@ class FileSystem:
     def __init__(self, random: random.Random) -> None:
         self.used = 0
         """Bytes in files. It may exceed the capacity once power was lost, since that can bring removed files back."""
+        self.nameless = 0
+        """Bytes of files without names, which are gone when those who use them are."""
         self._random = random
         self._root = _Folder()
 
@@ -110,6 +112,15 @@ class FileSystem:
         node = self._find(path)
         return len(node.content) if isinstance(node, _File) else 0
 
+    def reserve(self, size: int, capacity: int) -> None:
+        """Room for a file without a name. Raises ENOSPC, and takes nothing then."""
+        if size > capacity - self.used - self.nameless:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.nameless += size
+
+    def give_back(self, size: int) -> None:
+        self.nameless -= size
+
     # ---- what happens to the medium
 
     def power_lost(self) -> None:
@@ -125,7 +136,7 @@ class FileSystem:
     # ----
 
     def _extend(self, file: _File, buffers: Buffers, limit: int, capacity: int) -> None:
-        fitting = max(0, min(limit, capacity - self.used))
+        fitting = max(0, min(limit, capacity - self.used - self.nameless))
         left = fitting
         for view in views_of(buffers):
             file.content.extend(view[:left])

@@ -126,7 +126,7 @@ class World:
             network=network,
             bulk=SimulatedBulk(self.network, network, self.disk(process.host)),
             threads=process.threads,
-            arenas=self._arenas.setdefault(process.host, SimulatedArenas()),
+            arenas=self._arenas.setdefault(process.host, SimulatedArenas(self.disk(process.host))),
             disk=self.disk(process.host),
             memory=self.memory(process.host),
             entropy=Entropy(f"{self.seed}/{process.name}"),

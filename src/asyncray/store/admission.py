@@ -4,11 +4,13 @@ Requests for blocks are served in the order in which they came, so that small on
 is to be read comes before what is to be written: a task that has its arguments ends, and gives them back. When what is
 first in line cannot have its room, because all that is left is pinned, those behind it that fit may have theirs:
 outputs that wait for arguments of others, which wait for room that the outputs' tasks hold, would wait forever.
+When that does not help for a while, they get room in the arena's overflow, on disk, in the same order.
 """
 
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -57,13 +59,19 @@ class Admission:
     `now` is the loop's time, in seconds.
     """
 
-    def __init__(self, table: ObjectTable, timeout: float) -> None:
+    def __init__(self, table: ObjectTable, timeout: float, overflow_after: float) -> None:
         self._table = table
         self._timeout = timeout
+        self._overflow_after = overflow_after
         self._queues: list[dict[Ticket, None]] = [{} for _ in range(TO_WRITE + 1)]
         self._moved = 0.0
         """When something was last granted, or became available."""
         self._available = table.available
+        self._hopeless_since = 0.0
+        """Since when the first in line, whoever it was, has got nothing of the arena, and `_most` was all there was."""
+        self._most = 0
+        self._last_overflow = -math.inf
+        """When the overflow has last helped."""
 
     def __len__(self) -> int:
         return sum(map(len, self._queues))
@@ -101,6 +109,9 @@ class Admission:
         which the first in line waits rather than let others pass."""
         if self._table.available > self._available:
             self._moved = now
+        first = next(iter(self), None)
+        if self._table.available > self._most:
+            self._hope(now)
         done = []
         too_large = self._table.allocator.capacity + 1
         for ticket in list(self):
@@ -113,8 +124,28 @@ class Admission:
                 too_large = min(too_large, ticket.size)
         if done:
             self._moved = now
+            if done[0] is first:
+                self._hope(now)
         self._available = self._table.available
         return done
+
+    def waiting_for_overflow(self, now: float) -> list[Ticket]:
+        """Those that should go to disk, in the order of their turns: no memory is in sight. To be asked when nobody
+        makes any available."""
+        return list(self) if self._hopeless_since + self._overflow_after <= now else []
+
+    def grant_in_overflow(self, ticket: Ticket, offset: int, now: float) -> bool:
+        """There is a block on disk for it. Nothing if it does not wait any more; False if the block was not used."""
+        if ticket not in self._queues[ticket.rank]:
+            return False
+        del self._queues[ticket.rank][ticket]
+        self._moved = self._last_overflow = now
+        ticket.refusal = self._table.create_in_overflow(ticket.client, ticket.key, ticket.size, offset)
+        if ticket.refusal is not None:
+            ticket.state = State.REFUSED
+            return False
+        ticket.state, ticket.offset = State.GRANTED, offset
+        return True
 
     def moved(self, now: float) -> None:
         """Memory is about to become available."""
@@ -149,7 +180,15 @@ class Admission:
         if ticket.waiting:
             if not len(self):
                 self._moved, self._available = now, self._table.available
+                if (
+                    self._last_overflow + self._overflow_after < now
+                ):  # else one that comes after the other need not wait
+                    self._hope(now)
             self._queues[ticket.rank][ticket] = None
+
+    def _hope(self, now: float) -> None:
+        """Memory may come to those who wait."""
+        self._hopeless_since, self._most = now, self._table.available
 
     def _try(self, ticket: Ticket) -> bool:
         """Whether its waiting is over."""

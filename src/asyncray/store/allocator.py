@@ -99,6 +99,10 @@ class Allocator:
             end += after
         self._add(offset, end - offset)
 
+    def size_of(self, offset: int) -> int:
+        """Bytes that the block at `offset` takes. Raises KeyError when there is none."""
+        return self._blocks[offset]
+
     def _cut_reusable(self, size: int, alignment: int) -> int | None:
         extents = self._by_size
         first = bisect_left(extents, (size, 0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import tempfile
 from collections.abc import Callable
@@ -11,6 +12,10 @@ from typing import Final
 
 from asyncray.errors import AsyncrayError
 from asyncray.store.arena import Arena, SharedMemory
+from asyncray.store.overflow import overflow_start
+from asyncray.store.overflow_file import OverflowFile
+
+_log = logging.getLogger(__name__)
 
 SHARED_MEMORY: Final = "/dev/shm"
 
@@ -35,18 +40,30 @@ class ArenaPlace:
     """Where the user wants the file to be; empty for memory."""
     shared_memory: str = SHARED_MEMORY
 
-    def create(self, capacity: int) -> SharedMemory:
-        """A new arena. Raises AsyncrayError with the sizes when there is no room for it."""
-        if self.directory:
-            return _in_file(self.directory, capacity)
+    def create(self, capacity: int, overflow: int = 0, overflow_folder: str = "") -> SharedMemory:
+        """A new arena, with an overflow of so many bytes in a folder if there can be one.
+
+        Raises AsyncrayError with the sizes when there is no room for the arena.
+        """
+        file = _overflow(overflow_folder, capacity, overflow) if overflow else None
         try:
-            return Arena.create(capacity)
+            return self._create(capacity, file)
+        except BaseException:
+            if file is not None:
+                file.close()
+            raise
+
+    def _create(self, capacity: int, overflow: OverflowFile | None) -> SharedMemory:
+        if self.directory:
+            return _in_file(self.directory, capacity, overflow)
+        try:
+            return Arena.in_memory(capacity, overflow)
         except OSError as error:
             refusal = error
         room = _room(self.shared_memory)
         if room >= capacity:
-            return _in_file(self.shared_memory, capacity)
-        arena = _in_file(self.fallback, capacity)
+            return _in_file(self.shared_memory, capacity, overflow)
+        arena = _in_file(self.fallback, capacity, overflow)
         self.warn(
             f"The object store lies on disk, in {self.fallback}, and is as slow: this system refuses files in memory"
             f" ({refusal.strerror}), and {self.shared_memory} has {room} bytes free, not {capacity}. To do better,"
@@ -55,9 +72,9 @@ class ArenaPlace:
         )
         return arena
 
-    def attach(self, path: str, capacity: int) -> SharedMemory:
+    def attach(self, path: str, capacity: int, overflow: int = 0, overflow_path: str = "") -> SharedMemory:
         """The arena that another process has created. Raises OSError, ValueError."""
-        return Arena.attach(path, capacity)
+        return Arena.attach(path, capacity, overflow, overflow_path)
 
 
 def _room(folder: str) -> int:
@@ -69,7 +86,20 @@ def _room(folder: str) -> int:
     return found.f_bavail * found.f_frsize
 
 
-def _in_file(folder: str, capacity: int) -> Arena:
+def _overflow(folder: str, capacity: int, size: int) -> OverflowFile | None:
+    """Whatever hinders it: a node can do without, unless all of its memory gets pinned."""
+    try:
+        return OverflowFile.create(folder, overflow_start(capacity) + size)
+    except OSError as error:
+        _log.warning(
+            "objects cannot go to disk, in %s, when all memory is pinned: %s. Name another object_spilling_directory.",
+            folder,
+            error.strerror or error,
+        )
+        return None
+
+
+def _in_file(folder: str, capacity: int, overflow: OverflowFile | None) -> Arena:
     """An arena in a file of the folder."""
     room = _room(folder)
     if room < capacity:
@@ -82,7 +112,7 @@ def _in_file(folder: str, capacity: int) -> Arena:
             if not _is_in_memory(folder):
                 # Else a disk that fills up later would kill with SIGBUS whoever writes to the arena.
                 os.posix_fallocate(file.fileno(), 0, capacity)
-            return Arena.adopt(os.dup(file.fileno()), capacity)
+            return Arena.adopt(os.dup(file.fileno()), capacity, overflow)
     except OSError as error:
         raise AsyncrayError(f"cannot create an object store of {capacity} bytes in {folder}: {error}") from error
 

@@ -33,7 +33,7 @@ class Statistics:
     capacity: int
     used: int
     objects: int
-    """In the arena or on disk, of which"""
+    """In the arena, its overflow or on disk, of which"""
     secondary: int
     unsealed: int
     pins: int
@@ -41,6 +41,8 @@ class Statistics:
     """Blocks freed by their owners, but still pinned."""
     evictable: int
     fragmentation: float
+    overflow_capacity: int
+    overflow_used: int
     spilled_objects: int
     spilled_bytes: int
     spill_files: int
@@ -53,6 +55,7 @@ class Statistics:
 class Unsealed:
     offset: int
     size: int
+    in_overflow: bool = False
     freed: bool = False
     """The owner freed the object before the news of its sealing came, on another stream."""
 
@@ -63,8 +66,9 @@ class Sealed:
 
     key: bytes
     offset: int | None
-    """In the arena; None when only a file has the bytes."""
+    """In the arena, or its overflow; None when only a file has the bytes."""
     size: int
+    in_overflow: bool = False
     primary: bool = True
     backup: bool = False
     """A secondary copy of which the owner knows."""

@@ -62,6 +62,7 @@ class TcpBulkServer:
         self._tls = tls
         self._sock = sock
         self._arena_file = os.open(arena.path, os.O_RDONLY | os.O_CLOEXEC)
+        self._overflow_file = os.open(arena.overflow_path, os.O_RDONLY | os.O_CLOEXEC) if arena.overflow else -1
         self._loop = asyncio.get_running_loop()
         self._pause: asyncio.TimerHandle | None = None
         """Until connections are accepted again."""
@@ -110,7 +111,9 @@ class TcpBulkServer:
             if isinstance(sock, ssl.SSLSocket):
                 _send_memory(sock, self.arena.view(source.offset + offset, source.size - offset))
             else:
-                _send_file(sock, self._arena_file, source.offset + offset, source.size - offset)
+                in_arena = source.offset < self.arena.capacity
+                descriptor = self._arena_file if in_arena else self._overflow_file
+                _send_file(sock, descriptor, source.offset + offset, source.size - offset)
             return
         path, start = source.file
         with open(path, "rb", buffering=0) as file:
@@ -139,6 +142,8 @@ class TcpBulkServer:
             await asyncio.sleep(0)  # their callbacks close the sources
         self.threads.shutdown()  # nothing runs in them: they end at once
         os.close(self._arena_file)
+        if self._overflow_file >= 0:
+            os.close(self._overflow_file)
 
 
 class _Connection:

@@ -22,6 +22,8 @@ _madvise = _libc.madvise
 _madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 
 _READ_WRITE: Final = mmap.PROT_READ | mmap.PROT_WRITE
+_FIXED: Final = 0x10
+"""MAP_FIXED."""
 _FAILED: Final = ctypes.c_void_p(-1).value
 _MOVE_THERE: Final = 1 | 2
 """MREMAP_MAYMOVE, MREMAP_FIXED."""
@@ -30,21 +32,35 @@ _POPULATE_WRITE: Final = 23
 
 
 class Mapping(mmap.mmap):
-    """A file that processes share. It is unmapped when the last view of it is gone."""
+    """A file that processes share, or two. They are unmapped when the last view of them is gone."""
 
-    _descriptor: int
+    _descriptors: list[tuple[int, int]]
+    """Files, and the offsets from which on they are mapped; the last of these first."""
     _address: int
     _regions: weakref.WeakSet[_Region]
 
     @classmethod
-    def of(cls, descriptor: int, size: int) -> Mapping:
-        """Raises OSError. The caller goes on to own `descriptor`."""
-        mapping = cls(descriptor, size)
-        mapping._descriptor = os.dup(descriptor)  # mmap has one too, but keeps it to itself
-        weakref.finalize(mapping, os.close, mapping._descriptor).atexit = False
+    def of(cls, descriptor: int, size: int, behind: int = -1, end: int = 0) -> Mapping:
+        """`size` bytes of a file; what a second one has from there on to its `end` comes behind them, if there is one.
+
+        Raises OSError. The caller goes on to own the descriptors.
+        """
+        mapping = cls(descriptor, size) if behind < 0 else cls(behind, end)
         mapping._address = ctypes.addressof(ctypes.c_char.from_buffer(mapping))
+        mapping._descriptors = [(0, mapping._own(descriptor))]
+        if behind >= 0:
+            # The second file, which is as long as both, has kept the place of the first one. Memory that nothing is
+            # mapped to would do that as well, but counts where the kernel does not overcommit.
+            _checked(_mmap(mapping._address, size, _READ_WRITE, mmap.MAP_SHARED | _FIXED, descriptor, 0))
+            mapping._descriptors.insert(0, (size + -size % mmap.PAGESIZE, mapping._own(behind)))
         mapping._regions = weakref.WeakSet()
         return mapping
+
+    def _own(self, descriptor: int) -> int:
+        """mmap has one too, but keeps it to itself."""
+        own = os.dup(descriptor)
+        weakref.finalize(self, os.close, own).atexit = False
+        return own
 
     def private(self, address: int, size: int, keepalive: object) -> Any:
         """A writable buffer with what the `size` bytes at `address`, within this mapping, hold.
@@ -54,7 +70,8 @@ class Mapping(mmap.mmap):
         """
         offset = address - self._address
         lead = offset % mmap.PAGESIZE
-        region = _Region(self._descriptor, offset - lead, lead + size)
+        descriptor = next(descriptor for start, descriptor in self._descriptors if start <= offset)
+        region = _Region(descriptor, offset - lead, lead + size)
         self._regions.add(region)
         buffer = (ctypes.c_char * size).from_address(region.address + lead)
         buffer.keepalive = region, keepalive  # type: ignore[attr-defined]

@@ -8,7 +8,8 @@ Objects are known by their keys (`ids.store_key`). A block goes back to the allo
   client has it pinned any more; or when it is evicted.
 
 An object's *primary* copy stays in the arena, or in a file of the node (*spilled*, `spill_files.py`), until the owner
-frees it. A *secondary* copy came from another node, and may be evicted whenever nobody has it pinned.
+frees it. A *secondary* copy came from another node, and may be evicted whenever nobody has it pinned. When all memory
+is pinned, blocks may lie in the arena's overflow on disk (`overflow.py`), which is no part of the arena's account.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from asyncray.ids import owner_of
 from asyncray.store.allocator import Allocator, block_size
 from asyncray.store.blocks import Reason, Refusal, Sealed, Statistics, Unsealed
 from asyncray.store.idle import IdleBlocks
+from asyncray.store.overflow import Overflow, overflow_start
 from asyncray.store.spill_files import Extent, SpillFiles
 
 NODE: Final = 0
@@ -33,8 +35,10 @@ _LOST_OWNERS_KEPT: Final = 10_000
 class ObjectTable:
     """Objects, their blocks, and who has them pinned."""
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, overflow: int = 0, overflow_retry_delay: float = 1.0) -> None:
+        """`overflow`: bytes of it, 0 if there is none."""
         self.allocator = Allocator(capacity)
+        self.overflow = Overflow(overflow_start(capacity), overflow, overflow_retry_delay)
         self.idle = IdleBlocks()
         self.files = SpillFiles()
         self.dropped: list[bytes] = []
@@ -56,7 +60,7 @@ class ObjectTable:
 
     @property
     def used(self) -> int:
-        """Bytes that blocks take."""
+        """Bytes that blocks take of the arena."""
         return self.allocator.used
 
     @property
@@ -81,6 +85,8 @@ class ObjectTable:
             waiting=sum(map(len, self._waiting.values())),
             evictable=self.idle.evictable_bytes,
             fragmentation=usage.fragmentation,
+            overflow_capacity=self.overflow.capacity,
+            overflow_used=self.overflow.used,
             spilled_objects=len(self.files),
             spilled_bytes=self.files.live_bytes,
             spill_files=self.files.files,
@@ -93,9 +99,10 @@ class ObjectTable:
         return iter(self._sealed.values())
 
     def pinned_memory(self) -> tuple[int, int]:
-        """Bytes of the blocks that clients, the node apart, have pinned; and how many these clients are."""
+        """Bytes of the arena that clients, the node apart, have pinned; and how many these clients are."""
         blocks = [*self._sealed.values(), *(block for blocks in self._waiting.values() for block in blocks)]
-        pinned = sum(block.taken for block in blocks if block.offset is not None and block.pinned_by - {NODE})
+        in_arena = [block for block in blocks if block.offset is not None and not block.in_overflow]
+        pinned = sum(block.taken for block in in_arena if block.pinned_by - {NODE})
         return pinned, len(self._pins.keys() - {NODE})
 
     # ------------------------------------------------------------------- writing
@@ -114,9 +121,19 @@ class ObjectTable:
                 offset = self.allocator.allocate(size)
         if offset is None:
             return self._refusal(Reason.TOO_LARGE if block_size(size) > self.allocator.capacity else Reason.FULL, size)
-        self._unsealed.setdefault(key, {})[client] = Unsealed(offset, size)
-        self._writing.setdefault(client, {})[key] = None
+        self._add_unsealed(client, key, Unsealed(offset, size))
         return offset
+
+    def create_in_overflow(self, client: int, key: bytes, size: int, offset: int) -> Refusal | None:
+        """`create`, in a block of the overflow for which there is disk space: it is the table's if this gives None."""
+        if client in self._unsealed.get(key, ()):
+            return self._refusal(Reason.DUPLICATE, size)
+        self._add_unsealed(client, key, Unsealed(offset, size, in_overflow=True))
+        return None
+
+    def _add_unsealed(self, client: int, key: bytes, block: Unsealed) -> None:
+        self._unsealed.setdefault(key, {})[client] = block
+        self._writing.setdefault(client, {})[key] = None
 
     def is_unsealed(self, key: bytes) -> bool:
         """Whether a writer is at work: who cannot pin the object yet should try again after `seal` or `abort`."""
@@ -135,10 +152,10 @@ class ObjectTable:
             return False
         owner = owner_of(key)
         if block.freed or owner in self._lost_owners or (not primary and key in self._sealed):
-            self.allocator.free(block.offset)
+            self._give_back(block.offset)
             return True
         self._unlist(key)
-        sealed = self._sealed[key] = Sealed(key, block.offset, block.size, primary, backup)
+        sealed = self._sealed[key] = Sealed(key, block.offset, block.size, block.in_overflow, primary, backup)
         self._owned.setdefault(owner, {})[key] = None
         self.idle.add(sealed)
         return True
@@ -153,7 +170,7 @@ class ObjectTable:
         return sealed is not None and sealed.primary
 
     def in_arena(self, key: bytes) -> bool:
-        """Sealed, and not only in a file."""
+        """Sealed, and not only in a file; in the overflow, maybe."""
         block = self._sealed.get(key)
         return block is not None and block.offset is not None
 
@@ -169,7 +186,7 @@ class ObjectTable:
         block = self._take_unsealed(client, key)
         if block is None:
             return False
-        self.allocator.free(block.offset)
+        self._give_back(block.offset)
         return True
 
     # ------------------------------------------------------------------- reading
@@ -236,14 +253,21 @@ class ObjectTable:
         key = self.idle.next_to_evict()
         if key is None:
             return False
-        block = self._sealed[key]
         self._evictions += 1
+        self._evict(self._sealed[key])
+        return True
+
+    def trim_overflow(self) -> None:
+        """Frees blocks that take disk space though nobody reads them, and that are elsewhere as well."""
+        for key in self.idle.redundant:
+            self._evict(self._sealed[key])
+
+    def _evict(self, block: Sealed) -> None:
         if block.primary:
             self.idle.remove(block)
             self._free_block(block)
         else:
             self._drop(block)
-        return True
 
     def begin_spill(self, keys: Iterable[bytes]) -> list[Sealed]:
         """Keeps idle primary copies in place while they are written to a file."""
@@ -275,9 +299,9 @@ class ObjectTable:
         assert written is not None
         block = self._sealed.get(key)
         if written.freed or block is None or block.offset is not None:
-            self.allocator.free(written.offset)
+            self._give_back(written.offset)
             return False
-        block.offset = written.offset
+        block.offset, block.in_overflow = written.offset, written.in_overflow
         self._restores += 1
         self.idle.add(block)
         return True
@@ -365,8 +389,14 @@ class ObjectTable:
 
     def _free_block(self, block: Sealed) -> None:
         assert block.offset is not None
-        self.allocator.free(block.offset)
-        block.offset = None
+        self._give_back(block.offset)
+        block.offset, block.in_overflow = None, False
+
+    def _give_back(self, offset: int) -> None:
+        if offset < self.overflow.start:
+            self.allocator.free(offset)
+        else:
+            self.overflow.free(offset)
 
     def _release(self, client: int, key: bytes) -> None:
         """`client` reads no copy of the object any more."""

@@ -33,8 +33,7 @@ class NodeLink:
         "_nodes",
         "_requests",
         "address",
-        "arena_capacity",
-        "arena_path",
+        "arena",
         "channel",
         "lost",
         "node_id",
@@ -51,8 +50,8 @@ class NodeLink:
         self.channel: Channel | None = None
         self.node_id = b""
         self.address = ""
-        self.arena_path = ""
-        self.arena_capacity = 0
+        self.arena: tuple[str, int, int, str] = ("", 0, 0, "")
+        """What the platform attaches to: path and capacity, bytes and path of the overflow."""
         self.welcomed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.lost = False
         """It has ended, one way or another."""
@@ -133,7 +132,8 @@ class NodeLink:
 
     def on_message(self, stream: FrameStream, message: list[Any]) -> None:
         if message[0] == messages.WELCOME:
-            _, self.node_id, self.address, self.arena_path, self.arena_capacity = message
+            _, self.node_id, self.address, *arena = message
+            self.arena = tuple(arena)
             if not self.welcomed.done():
                 self.welcomed.set_result(None)
             return

@@ -90,7 +90,7 @@ class StoreClient:
 
     def _attached(self) -> SharedMemory:
         if self._arena is None:
-            self._arena = self._runtime.platform.arenas.attach(self._node.arena_path, self._node.arena_capacity)
+            self._arena = self._runtime.platform.arenas.attach(*self._node.arena)
         return self._arena
 
     async def create(self, key: bytes, size: int) -> memoryview:

@@ -39,7 +39,7 @@ def cluster() -> ClusterMemory:
         spilled_objects=1,
         fragmentation=0.25,
         stored=msgpack.packb(
-            [[OBJECTS[0], DRIVER, 500, True, True, False, 1], [OBJECTS[1], BLOCKED, 50, True, False, True, 0]]
+            [[OBJECTS[0], DRIVER, 500, True, 1, False, 1], [OBJECTS[1], BLOCKED, 50, True, 0, True, 0]]
         ),
         processes=[
             process(
@@ -57,7 +57,7 @@ def cluster() -> ClusterMemory:
     )
     second = NodeMemory(
         node_id=NODES[1],
-        stored=msgpack.packb([[OBJECTS[0], DRIVER, 500, False, True, False, 1]]),
+        stored=msgpack.packb([[OBJECTS[0], DRIVER, 500, False, 2, False, 1]]),
         left_out=4,
         processes=[
             process(
@@ -81,7 +81,7 @@ def test_each_holder_of_an_object_sees_all_its_copies() -> None:
     for row in rows:
         assert [(copy["node_id"], copy["where"]) for copy in row["copies"]] == [
             (NODES[0].hex(), ["arena primary"]),
-            (NODES[1].hex(), ["arena copy"]),
+            (NODES[1].hex(), ["overflow copy"]),
         ]
         assert (row["owner"]["pid"], row["owner"]["node_id"], row["owner"]["name"]) == (100, NODES[0].hex(), "main.py")
 
@@ -149,7 +149,7 @@ def test_the_table_names_objects_holders_and_what_is_not_known(
     arrange(found, "size", group_by)
     print_memory(found, group_by, limit=4)
     printed = " ".join(capsys.readouterr().out.split())
-    for text in (OBJECTS[0].hex(), "arena copy on 02020202", "pid 7 on 02020202: load", "USED_BY_PENDING_TASK"):
+    for text in (OBJECTS[0].hex(), "overflow copy on 02020202", "pid 7 on 02020202: load", "USED_BY_PENDING_TASK"):
         assert text in printed
     assert "pid 101 (worker Slow, node 01010101) does not answer" in printed
     assert "and 2 more: --limit" in printed

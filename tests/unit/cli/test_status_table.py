@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from asyncray.cli import output
 from asyncray.cli.cluster_status import ClusterStatus
 from asyncray.cli.output import show_bytes
 from asyncray.cli.status_table import print_status
@@ -28,7 +29,17 @@ ANSWER: dict[str, Any] = {
     "idle_workers": 3,
     "leases": 2,
     "queued_leases": 7,
-    "object_store": {"capacity": 2_000_000_000, "used": 1_500_000, "objects": 12, "pins": 0},
+    "object_store": {
+        "capacity": 2_000_000_000,
+        "used": 1_500_000,
+        "objects": 12,
+        "pins": 0,
+        "overflow": 0,
+        "spilled": 0,
+        "spilled_objects": 0,
+        "spill_files": 0,
+        "restores": 0,
+    },
 }
 
 
@@ -55,6 +66,17 @@ def test_a_node_is_shown_with_what_it_uses(capsys: pytest.CaptureFixture[str]) -
     assert "Cluster at 10.0.0.1:7000: 1 node\n" in text
     row = "aaaaaaaa one (head) 10.0.0.1:7001 1.5 of 4 4 (3 idle) 2 (7 queued) 1.5 MB of 2 GB, 12 objects alive"
     assert row in text
+
+
+def test_what_a_node_has_on_disk_is_shown_if_it_has_something(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(output, "_WIDTH_OF_FILES", 400)
+    store = {"spilled": 4_000_000, "spilled_objects": 3, "spill_files": 2, "restores": 5, "overflow": 7_000_000}
+    text = shown(capsys, nodes=[{**NODE, **ANSWER, "object_store": {**ANSWER["object_store"], **store}}])
+    assert "spilled: 4 MB, 3 objects in 2 files, 5 read back so far\n" in text
+    assert "overflow on disk: 7 MB, since all memory was pinned\n" in text
+    assert "disk" not in shown(capsys, nodes=[{**NODE, **ANSWER}])
 
 
 def test_dead_and_silent_nodes_say_why(capsys: pytest.CaptureFixture[str]) -> None:

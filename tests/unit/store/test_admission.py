@@ -29,7 +29,7 @@ def table() -> ObjectTable:
 
 @pytest.fixture
 def admission(table: ObjectTable) -> Admission:
-    return Admission(table, 30.0)
+    return Admission(table, 30.0, 1.0)
 
 
 def fill(table: ObjectTable, number: int, pages: int, *, pinned: bool = True) -> bytes:
@@ -144,13 +144,65 @@ def test_wanted_is_what_is_missing_for_the_first(table: ObjectTable, admission: 
     assert admission.wanted == 45 * PAGE
 
 
+def test_the_overflow_is_for_those_for_whom_nothing_has_moved(table: ObjectTable, admission: Admission) -> None:
+    fill(table, 1, 90)
+    write = ask(admission, 2, 20, now=5.0)
+    read = ask(admission, 3, 20, messages.FOR_GET, now=5.5)
+    assert admission.waiting_for_overflow(5.9) == []
+    assert admission.waiting_for_overflow(6.0) == [read, write]
+
+
+def test_memory_that_becomes_available_lets_them_hope(table: ObjectTable, admission: Admission) -> None:
+    fill(table, 1, 70)
+    small = fill(table, 2, 10)
+    ticket = ask(admission, 3, 50)
+    table.free([small])
+    table.unpin(READER, small)
+    assert admission.advance(0.9, reclaiming=False) == []
+    assert admission.waiting_for_overflow(1.8) == []
+    assert admission.waiting_for_overflow(1.9) == [ticket]
+
+
+def test_small_ones_that_come_and_go_do_not_hold_up_the_first_in_line(table: ObjectTable, admission: Admission) -> None:
+    fill(table, 1, 90)
+    ticket = ask(admission, 2, 50)
+    for number in range(3, 12):
+        assert ask(admission, number, 5).waiting
+        now = number / 10
+        (small,) = admission.advance(now, reclaiming=False)
+        table.abort(WRITER, small.key)
+        assert admission.advance(now, reclaiming=False) == []
+    assert admission.waiting_for_overflow(1.0) == [ticket]
+
+
+def test_one_that_comes_soon_after_the_other_need_not_wait_as_long(table: ObjectTable, admission: Admission) -> None:
+    fill(table, 1, 90)
+    assert admission.grant_in_overflow(ask(admission, 2, 50), 4096 * 1000, 1.0)
+    second = ask(admission, 3, 50, now=1.5)
+    assert admission.waiting_for_overflow(1.5) == [second]
+    admission.withdraw(second)
+    third = ask(admission, 4, 50, now=3.0)
+    assert admission.waiting_for_overflow(3.9) == []
+    assert admission.waiting_for_overflow(4.0) == [third]
+
+
+def test_who_does_not_wait_any_more_gets_nothing_of_the_overflow(table: ObjectTable, admission: Admission) -> None:
+    fill(table, 1, 90)
+    gone, again = ask(admission, 2, 50), ask(admission, 3, 50)
+    admission.withdraw(gone)
+    assert not admission.grant_in_overflow(gone, 4096 * 1000, 1.0)
+    table.create(WRITER, key(3), 1)
+    assert not admission.grant_in_overflow(again, 4096 * 1000, 1.0)
+    assert again.refusal is not None and again.refusal.reason is Reason.DUPLICATE
+
+
 class AdmissionMachine(RuleBasedStateMachine):
     """Any sequence of requests, and of what may make room."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.table = ObjectTable(64 * PAGE)
-        self.admission = Admission(self.table, 10.0)
+        self.table = ObjectTable(64 * PAGE, 640 * PAGE)
+        self.admission = Admission(self.table, 10.0, 1.0)
         self.now = 0.0
         self.numbers = 0
         self.tickets: list[Ticket] = []
@@ -201,6 +253,23 @@ class AdmissionMachine(RuleBasedStateMachine):
             assert all(before.index(ticket) < before.index(left[0]) for ticket in done)
         if left:  # else it could have been served
             assert block_size(left[0].size) > self.table.allocator.largest_free
+
+    @rule(full=st.booleans())
+    def extend(self, full: bool) -> None:
+        overflow = self.table.overflow
+        for ticket in self.admission.waiting_for_overflow(self.now):
+            offset = overflow.begin(ticket.size, self.now)
+            if offset is None:
+                continue
+            if full:
+                overflow.failed(offset, "full", self.now)
+            else:
+                overflow.end(offset)
+                assert ticket is next(iter(self.admission))
+                assert self.admission.grant_in_overflow(ticket, offset, self.now)
+                assert ticket.granted
+            break
+        overflow.released(overflow.take_freed())
 
     @rule()
     def look_for_overdue(self) -> None:

@@ -74,7 +74,7 @@ def test_many_private_parts_need_no_descriptors(shared: Mapping) -> None:
 
 def test_nothing_is_left_of_a_mapping_that_is_gone(shared: Mapping) -> None:
     before = len(os.listdir("/proc/self/fd"))
-    another = Mapping.of(shared._descriptor, 2 * MIB)
+    another = Mapping.of(shared._descriptors[0][1], 2 * MIB)
     part = private(another, 0, MIB)
     del another
     gc.collect()

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from asyncray.ids import store_key
-from asyncray.store.allocator import PAGE, block_size
+from asyncray.simulation.invariants.node_memory import overflow_inconsistencies, table_inconsistencies
+from asyncray.store.allocator import LARGE, PAGE, block_size
 from asyncray.store.blocks import Reason, Refusal
 from asyncray.store.table import ObjectTable
 
@@ -201,6 +202,68 @@ def test_an_object_larger_than_the_arena_is_refused_for_that_reason(table: Objec
     create(table, WRITER, ONE, 100 * PAGE)
 
 
+def in_overflow(table: ObjectTable, key: bytes, client: int = WRITER, *, primary: bool = True) -> int:
+    """Sealed there."""
+    offset = table.overflow.begin(100, 0.0)
+    assert offset is not None
+    table.overflow.end(offset)
+    assert table.create_in_overflow(client, key, 100, offset) is None
+    table.seal(client, key, primary=primary)
+    return offset
+
+
+@pytest.fixture
+def large_table() -> ObjectTable:
+    return ObjectTable(100 * PAGE, 100 * PAGE)
+
+
+def test_an_object_in_the_overflow_is_read_and_freed_like_all_others(large_table: ObjectTable) -> None:
+    offset = in_overflow(large_table, ONE)
+    assert offset == 100 * PAGE
+    assert large_table.pin(READER, ONE) == (offset, 100)
+    large_table.free([ONE])
+    assert large_table.overflow.take_freed() == []
+    large_table.unpin(READER, ONE)
+    assert large_table.overflow.has_freed
+
+
+def test_the_overflow_is_no_part_of_the_arenas_account(large_table: ObjectTable) -> None:
+    in_overflow(large_table, ONE)
+    in_overflow(large_table, TWO, primary=False)
+    statistics = large_table.statistics()
+    assert (statistics.used, statistics.evictable, statistics.fragmentation) == (0, 0, 0.0)
+    assert large_table.available == 100 * PAGE and large_table.idle.spillable_bytes == 0
+    assert statistics.overflow_used == 2 * LARGE and statistics.overflow_capacity == 100 * PAGE
+    assert not large_table.evict()
+    large_table.pin(READER, ONE)
+    assert large_table.pinned_memory() == (0, 1)
+
+
+def test_a_primary_copy_stays_in_the_overflow_and_others_go_when_nobody_reads_them(large_table: ObjectTable) -> None:
+    in_overflow(large_table, ONE)
+    in_overflow(large_table, TWO, primary=False)
+    large_table.pin(READER, TWO)
+    large_table.trim_overflow()
+    assert large_table.holds(ONE) and large_table.holds(TWO)
+    large_table.unpin(READER, TWO)
+    large_table.trim_overflow()
+    assert large_table.holds(ONE) and not large_table.holds(TWO)
+    assert large_table.dropped == [TWO]
+
+
+def test_a_copy_in_the_overflow_that_becomes_the_primary_one_stays(large_table: ObjectTable) -> None:
+    in_overflow(large_table, ONE, primary=False)
+    assert large_table.promote(ONE)
+    large_table.trim_overflow()
+    assert large_table.holds(ONE)
+
+
+def test_a_client_cannot_write_the_same_object_there_as_well(large_table: ObjectTable) -> None:
+    create(large_table, WRITER, ONE)
+    refusal = large_table.create_in_overflow(WRITER, ONE, 100, 100 * PAGE)
+    assert refusal is not None and refusal.reason is Reason.DUPLICATE
+
+
 def test_statistics_count(table: ObjectTable) -> None:
     sealed(table, ONE)
     create(table, WRITER, TWO)
@@ -224,7 +287,7 @@ class TableMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.table = ObjectTable(200 * PAGE)
+        self.table = ObjectTable(200 * PAGE, 200 * PAGE)
         self.written: dict[tuple[int, bytes], tuple[int, int]] = {}
         self.readable: dict[tuple[int, bytes], list[tuple[int, int]]] = {}
         self.pins: Counter[tuple[int, bytes]] = Counter()
@@ -239,9 +302,31 @@ class TableMachine(RuleBasedStateMachine):
         else:
             assert outcome.reason is Reason.FULL
 
-    @rule(client=CLIENTS, key=KEYS)
-    def seal(self, client: int, key: bytes) -> None:
-        assert self.table.seal(client, key) == ((client, key) in self.written)
+    @rule(client=CLIENTS, key=KEYS, size=st.integers(1, 40 * PAGE))
+    def create_in_overflow(self, client: int, key: bytes, size: int) -> None:
+        overflow = self.table.overflow
+        offset = overflow.begin(size, 0.0)
+        if offset is None:
+            return
+        overflow.end(offset)
+        if self.table.create_in_overflow(client, key, size, offset) is not None:
+            assert (client, key) in self.written
+            overflow.free(offset)
+        else:
+            self.written[client, key] = offset, size
+
+    @rule()
+    def trim_overflow(self) -> None:
+        self.table.trim_overflow()
+        assert self.table.idle.redundant == []
+
+    @rule()
+    def release(self) -> None:
+        self.table.overflow.released(self.table.overflow.take_freed())
+
+    @rule(client=CLIENTS, key=KEYS, primary=st.booleans())
+    def seal(self, client: int, key: bytes, primary: bool) -> None:
+        assert self.table.seal(client, key, primary=primary) == ((client, key) in self.written)
         self.written.pop((client, key), None)
 
     @rule(client=CLIENTS, key=KEYS)
@@ -292,19 +377,26 @@ class TableMachine(RuleBasedStateMachine):
 
     @invariant()
     def pins_and_blocks_are_counted(self) -> None:
+        assert list(table_inconsistencies("node", self.table)) == []
+        assert list(overflow_inconsistencies("node", self.table.overflow)) == []
         statistics = self.table.statistics()
         assert statistics.pins == sum(self.pins.values())
         assert statistics.unsealed == len(self.written)
         blocks = {block for blocks in self.readable.values() for block in blocks} | set(self.written.values())
-        assert statistics.used >= sum(block_size(size) for _, size in blocks)
-        assert self.table.allocator.usage().blocks == statistics.objects + statistics.unsealed + statistics.waiting
+        overflow = self.table.overflow
+        assert statistics.used >= sum(block_size(size) for offset, size in blocks if offset < overflow.start)
+        assert statistics.overflow_used >= sum(block_size(size) for offset, size in blocks if offset >= overflow.start)
+        counted = self.table.allocator.usage().blocks + len(overflow._allocator._blocks) - len(overflow._freed)  # type: ignore[union-attr]
+        assert counted == statistics.objects + statistics.unsealed + statistics.waiting
+        assert self.table.available >= 200 * PAGE - statistics.used
 
     def teardown(self) -> None:
         for client in range(1, 5):
             self.table.client_lost(client)
         for owner in range(3):
             self.table.owner_lost(bytes([owner]) * 16)
-        assert self.table.used == 0
+        self.release()
+        assert self.table.used == self.table.overflow.used == 0
         assert self.table.allocator.largest_free == self.table.allocator.capacity
         leftovers = [name for name, value in vars(self.table).items() if isinstance(value, dict) and value]
         assert leftovers in ([], ["_lost_owners"])

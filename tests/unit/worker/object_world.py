@@ -106,8 +106,7 @@ class Link:
         self.node = node
         self.node_id = node.id
         self.address = node.address
-        self.arena_path = ""
-        self.arena_capacity = 0
+        self.arena = ("", 0, 0, "")
         self._requests: dict[int, asyncio.Future[list[Any]]] = {}
         self._number = 0
 

@@ -25,8 +25,7 @@ class Node:
     """Keeps requests until they are answered, and counts the pins and blocks of the process, as a node's table does."""
 
     lost = False
-    arena_path = ""
-    arena_capacity = 0
+    arena = ("", 0, 0, "")
 
     def __init__(self) -> None:
         self.pins = self.blocks = self.sealed = 0

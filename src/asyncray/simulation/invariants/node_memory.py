@@ -14,6 +14,7 @@ from asyncray.simulation.invariants.naming import node_name, object_name, sessio
 from asyncray.simulation.invariants.state import ClusterState, Survivors
 from asyncray.store.admission import State
 from asyncray.store.allocator import Allocator, block_size
+from asyncray.store.overflow import Overflow
 from asyncray.store.table import NODE, ObjectTable
 
 
@@ -23,6 +24,7 @@ def inconsistencies(node: NodeManager) -> Iterator[str]:
     if not hasattr(store, "table"):  # it has not started
         return
     yield from allocator_inconsistencies(where, store.table.allocator)
+    yield from overflow_inconsistencies(where, store.table.overflow)
     yield from table_inconsistencies(where, store.table)
     yield from _clients(where, node, store)
 
@@ -53,6 +55,18 @@ def allocator_inconsistencies(where: str, allocator: Allocator) -> Iterator[str]
     by_size = sorted((size, offset) for offset, size in free.items())
     if allocator._offsets != by_end or allocator._by_size != by_size:
         yield f"{where}: the free extents of the arena are not the same in all of the allocator's tables"
+
+
+def overflow_inconsistencies(where: str, overflow: Overflow) -> Iterator[str]:
+    if overflow._allocator is None:
+        return
+    yield from allocator_inconsistencies(f"{where}, overflow", overflow._allocator)
+    blocks = overflow._allocator._blocks
+    for offset, size in overflow._freed:
+        if blocks.get(offset - overflow.start) != size:
+            yield f"{where}: {size} bytes of the overflow at {offset} are to be given back, and are no block"
+    if overflow.reserving is not None and overflow.reserving - overflow.start not in blocks:
+        yield f"{where}: disk space is being got for what is no block of the overflow"
 
 
 def table_inconsistencies(where: str, table: ObjectTable) -> Iterator[str]:
@@ -86,13 +100,21 @@ def _blocks(where: str, table: ObjectTable) -> Iterator[str]:
     for key, writers in table._unsealed.items():
         copies += [(key, block.offset, block.size) for block in writers.values()]
     users: dict[int, bytes] = {}
-    blocks = table.allocator._blocks
+    blocks, overflow = table.allocator._blocks, table.overflow
+    on_disk = overflow._allocator._blocks if overflow._allocator is not None else {}
+    if any(block.in_overflow != (block.offset is not None and block.offset >= overflow.start) for block in sealed):
+        yield f"{where}: a block is said to lie in the overflow, and does not, or the other way round"
     for key, offset, size in copies:
         what = f"{where}: object {object_name(key)}"
         if offset in users:
             yield f"{what} shares the block at {offset} with object {object_name(users[offset])}"
         users[offset] = key
-        if offset not in blocks:
+        if offset >= overflow.start:
+            if on_disk.get(offset - overflow.start, 0) < size:
+                yield f"{what} has {size} bytes at {offset}, where the overflow has no block as large"
+            if offset == overflow.reserving or offset in dict(overflow._freed):
+                yield f"{what} is at {offset}, where a block of the overflow is being got, or given back"
+        elif offset not in blocks:
             yield f"{what} is at {offset}, where no block was given out"
         elif blocks[offset] != block_size(size):
             yield f"{what} has {size} bytes, in a block of {blocks[offset]}"
@@ -122,6 +144,7 @@ def _idle(where: str, table: ObjectTable) -> Iterator[str]:
     """Whatever nobody reads is in the queue of those that may go for its kind."""
     idle = table.idle
     queues = {"evictable": idle._evictable, "backup": idle._backups, "spillable": idle._spillable}
+    queues |= {"redundant": idle._redundant, "resting": idle._resting}
     queued = {key: kind for kind, queue in queues.items() for key in queue}
     right: dict[bytes, str] = {}
     for key, block in table._sealed.items():
@@ -132,6 +155,8 @@ def _idle(where: str, table: ObjectTable) -> Iterator[str]:
         if not block.pinned_by:
             spillable, backup = block.primary and not block.on_disk, block.backup and not block.primary
             right[key] = "spillable" if spillable else "backup" if backup else "evictable"
+            if block.in_overflow:
+                right[key] = "resting" if spillable else "redundant"
             if block.orphan and not block.primary:
                 yield f"{where}: the copy of object {object_name(key)} is an orphan, and nobody reads it"
     for key in sorted(queued.keys() | right.keys()):
@@ -198,6 +223,8 @@ def _on_disk(where: str, store: StoreManager) -> Iterator[str]:
         needed = max(ends, default=0)
         if there.get(path, -1) < needed:
             yield f"{where}: the file {path} has less than {needed} bytes, or is not there"
+    if store.table.overflow.reserving is not None and not store._background:
+        yield f"{where}: disk space is being got for the overflow, and nobody gets it"
     for directory in store._spill.decisions.directories:
         if directory.busy and not store._background:
             yield f"{where}: objects are being written to {directory.path}, and nobody writes"
@@ -273,6 +300,10 @@ def leftovers(node: NodeManager, survivors: Survivors) -> Iterator[str]:
                 yield f"{where}: the file {path} is left"
     if not (table._sealed or table._unsealed or table._waiting) and table.used:
         yield f"{where}: {table.used} bytes of the arena are in use"
+    if not (table._sealed or table._unsealed or table._waiting) and table.overflow.used:
+        yield f"{where}: {table.overflow.used} bytes of the overflow are in use"
+    if table.idle.redundant:
+        yield f"{where}: {len(table.idle.redundant)} blocks lie in the overflow for nothing"
 
 
 def _client_name(sessions: dict[int, Session], client: int) -> str:

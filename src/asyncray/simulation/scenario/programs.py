@@ -71,6 +71,11 @@ def double_all(*numbers: Any) -> Any:
     return sum(asyncray.sync.get([doubled.remote(x) for x in numbers]))
 
 
+def hold_and_wait(value: Any, count: int) -> int:
+    """Has its argument while it waits for a task of its own, which makes that many bytes."""
+    return len(value) + len(asyncray.sync.get(asyncray.remote(zeros).remote(count)))
+
+
 def wrap(value: Any) -> list[ObjectRef]:
     """Puts its argument, and returns the reference in a list."""
     return [asyncray.sync.put(value)]

@@ -96,13 +96,16 @@ def store(cluster: SimCluster, names: Names) -> list[str]:
         readers[NODE] = node.name
         if table.used:
             lines.append(f"{node.name}: {size(table.used)} used")
+        if table.overflow.used:
+            lines.append(f"{node.name}: {size(table.overflow.used)} of the overflow used")
         for block in table._sealed.values():
             pinned = sorted(readers[client] for client in block.pinned_by)
             pins = f", pinned by {', '.join(pinned)}" if pinned else ""
             what = f"{names.object(object_of(block.key))} of {names.process(block.owner)}, {size(block.size)}"
             kind = "" if block.primary else ", a backup" if block.backup else ", a copy"
             disk = "" if not block.on_disk else ", on disk" if block.offset is None else ", on disk too"
-            lines.append(f"{node.name}: {what}{kind}{disk}{pins}")
+            overflow = ", in the overflow" if block.in_overflow else ""
+            lines.append(f"{node.name}: {what}{kind}{overflow}{disk}{pins}")
     return sorted(lines)
 
 
