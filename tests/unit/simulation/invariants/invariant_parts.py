@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import count
+from random import Random
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +14,7 @@ from asyncray.node.control_link import NodeIdentity
 from asyncray.node.service import NodeManager, NodeSettings
 from asyncray.platform import Platform
 from asyncray.resources import to_units
+from asyncray.simulation.disk import SimulatedDisk
 from asyncray.simulation.invariants import ClusterState
 from asyncray.simulation.memory import SimulatedArenas
 from asyncray.store.table import ObjectTable
@@ -38,7 +40,7 @@ class Node:
         )
         listener: Any = SimpleNamespace(host="127.0.0.1", port=1)
         self.manager.listener = listener
-        self.manager.store.use(ObjectTable(1 << 20), SimulatedArenas().create(1 << 20))
+        self.manager.store.use(ObjectTable(1 << 20), SimulatedArenas(SimulatedDisk(Random(0))).create(1 << 20))
         self.sessions = self.manager.sessions
 
     @property

@@ -13,7 +13,11 @@ from asyncray.node.local_scheduler import Lease
 from asyncray.node.service import NodeManager
 from asyncray.node.worker_pool import Claim
 from asyncray.simulation.invariants import ClusterState, consistency, quiescence
-from asyncray.simulation.invariants.node_memory import allocator_inconsistencies, table_inconsistencies
+from asyncray.simulation.invariants.node_memory import (
+    allocator_inconsistencies,
+    overflow_inconsistencies,
+    table_inconsistencies,
+)
 from asyncray.store.allocator import Allocator
 from asyncray.store.table import ObjectTable
 
@@ -213,11 +217,11 @@ async def test_what_is_left_on_a_node_is_named() -> None:
 
 
 OWNER = b"owner-----------"
-KEYS = [store_key(bytes([number]) * 20, OWNER) for number in range(4)]
+KEYS = [store_key(bytes([number]) * 20, OWNER) for number in range(6)]
 
 
 def stored() -> ObjectTable:
-    table = ObjectTable(1 << 20)
+    table = ObjectTable(1 << 20, 1 << 20)
     for number in range(4):
         table.create(1, KEYS[number], 1000 + number)
     for number in range(3):
@@ -227,6 +231,12 @@ def stored() -> ObjectTable:
     table.free([KEYS[0]])
     table.create(3, KEYS[2], 100_000)
     table.free([KEYS[2]])
+    for number, primary in ((4, True), (5, False)):
+        offset = table.overflow.begin(1000, 0.0)
+        assert offset is not None
+        table.overflow.end(offset)
+        table.create_in_overflow(1, KEYS[number], 1000, offset)
+        table.seal(1, KEYS[number], primary=primary)
     return table
 
 
@@ -234,6 +244,7 @@ def test_a_table_of_objects_in_all_states_is_consistent() -> None:
     table = stored()
     assert list(allocator_inconsistencies("store", table.allocator)) == []
     assert list(table_inconsistencies("store", table)) == []
+    assert list(overflow_inconsistencies("store", table.overflow)) == []
 
 
 def overlap(allocator: Allocator) -> None:
@@ -307,7 +318,28 @@ def lose_an_owner(table: ObjectTable) -> None:
     table._lost_owners[OWNER] = None
 
 
+def free_in_the_overflow(table: ObjectTable) -> None:
+    table.overflow.free(table._sealed[KEYS[4]].offset or 0)
+
+
+def forget_a_block_of_the_overflow(table: ObjectTable) -> None:
+    table.overflow._allocator.free(0)  # type: ignore[union-attr]
+
+
+def take_it_for_a_block_of_the_arena(table: ObjectTable) -> None:
+    table._sealed[KEYS[4]].in_overflow = False
+
+
+def queue_a_primary_copy_to_go(table: ObjectTable) -> None:
+    table.idle._redundant |= table.idle._resting
+    table.idle._resting.clear()
+
+
 TABLE = [
+    (free_in_the_overflow, "where a block of the overflow is being got, or given back"),
+    (forget_a_block_of_the_overflow, "has 1000 bytes at 1048576, where the overflow has no block as large"),
+    (take_it_for_a_block_of_the_arena, "a block is said to lie in the overflow, and does not"),
+    (queue_a_primary_copy_to_go, "object 04040404.67372036 is queued as redundant, and is resting"),
     (free_under_an_object, "object 01010101.16843009 is at 1024, where no block was given out"),
     (use_a_block_twice, "object 03030303.50529027 shares the block at 3072 with object 01010101.16843009"),
     (forget_a_pin, "object 01010101.16843009 is pinned for client 2 by its block only"),
