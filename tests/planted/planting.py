@@ -15,6 +15,7 @@ import pytest
 
 from asyncray.errors import AsyncrayError
 from asyncray.simulation import trial
+from asyncray.simulation.cluster import STORE
 
 SEEDS: Final = 200
 """A bug that none of so many seeds finds has escaped."""
@@ -30,12 +31,13 @@ def assert_caught(
     profile: str = "calm",
     nodes: int = 5,
     operations: int = 100,
+    store: int = STORE,
 ) -> None:
     """Some seed fails when `wrong` stands in the place of `right`; the same seed passes as the code is."""
     owner, mistaken = _with_mistake(method, right, wrong)
     with _impatiently():
         for seed in range(SEEDS):
-            run = functools.partial(trial.run_trial, seed, profile, nodes=nodes, operations=operations)
+            run = functools.partial(trial.run_trial, seed, profile, nodes=nodes, operations=operations, store=store)
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(owner, method.__name__, mistaken)
                 try:

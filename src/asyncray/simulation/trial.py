@@ -31,7 +31,7 @@ _SETTLING: Final = 60.0
 """Virtual seconds after which nothing of a program may be left: idle workers end after ten, dead machines are found
 after thirty."""
 _RESOURCES: Final = dict((TOKENS, SEATS))
-SMALL_STORE: Final = 2 * 1024 * 1024
+SMALL_STORE: Final = 2560 * 1024
 """Bytes of a node's store with which some large values go to disk in most programs, and everything can go on."""
 _LOOK_EVERY: Final = 0.05
 """Virtual seconds between two looks at what must always hold."""

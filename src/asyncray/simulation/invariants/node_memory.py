@@ -293,6 +293,9 @@ def leftovers(node: NodeManager, survivors: Survivors) -> Iterator[str]:
         yield f"{where}: a block for object {object_name(ticket.key)} waits for room"
     if store._spill.decisions.busy or store._spill._restoring:
         yield f"{where}: objects are on their way to disk or back"
+    for path, file in table.files._files.items():
+        if file.readers:
+            yield f"{where}: the file {path} is read by {file.readers}"
     disk = store._platform.disk
     if not table.files._files and isinstance(disk, SimulatedDisk):
         for path in disk.contents.files():
