@@ -80,7 +80,7 @@ class Whereabouts:
 
     def _link_lost(self, link: NodeLink, cause: NodeDiedError) -> None:
         """What the node was told may not have arrived. It is told again, later each time if it cannot be reached."""
-        if self._runtime.stopping or link is self._runtime.nodes.own or link.node_id in self._dead:
+        if self._is_cut_off() or link is self._runtime.nodes.own or link.node_id in self._dead:
             return
         if self._freed.link_lost(self._runtime.loop.time(), link.node_id, link.target):
             attempt = self._telling.get(link.target, 0)
@@ -91,7 +91,7 @@ class Whereabouts:
                 del self._telling[link.target]
 
     def _tell_again(self, node_id: bytes, address: str) -> None:
-        if self._runtime.stopping or node_id in self._dead:
+        if self._is_cut_off() or node_id in self._dead:
             self._telling.pop(address, None)
             return
         keys = self._freed.link_lost(self._runtime.loop.time(), node_id, address)
@@ -101,6 +101,12 @@ class Whereabouts:
             link.welcomed.add_done_callback(lambda _: self._reached(link))
         else:  # too long ago
             self._telling.pop(address, None)
+
+    def _is_cut_off(self) -> bool:
+        """Whether nobody will hear of dead nodes here, nor needs to be told: without its own node, a process counts as
+        dead, and all that it owned is freed."""
+        own = self._runtime.nodes.own
+        return self._runtime.stopping or own is None or own.lost
 
     def _reached(self, link: NodeLink) -> None:
         if not link.lost:
