@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ class Location:
         "read_at",
         "priority",
         "size",
+        "told",
     )
 
     def __init__(
@@ -56,6 +58,8 @@ class Location:
         self.pin: Pin | None = None
         self.read_at: float | None = None
         """When the value was last read through this pin, in the loop's time."""
+        self.told: Sequence[weakref.ref[Any]] = ()
+        """Callbacks that have learned that the value is here, those that live."""
         self.error: bytes | None = None
         """Why this process cannot read it, as a value. Others may, and it is still to be freed."""
         self.priority = FOR_GET

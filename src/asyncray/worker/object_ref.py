@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from asyncray import serialization
 from asyncray.errors import AsyncrayError
 from asyncray.ids import ObjectId, TaskId
+from asyncray.messages import STORED
 
 if TYPE_CHECKING:
     from asyncray.worker.reference import Reference
@@ -115,6 +116,8 @@ class ObjectRef:
     def add_done_callback(self, callback: Callable[[Any], object], *, context: Context | None = None) -> None:
         """Has the loop call `callback(ref)` when the value is here. Starts the fetch."""
         if self._is_here():
+            if self._reference.state == STORED:
+                self._runtime.objects.tell(self._reference, callback)
             self._runtime.loop.call_soon(callback, self, context=context)
         elif self._callbacks is not None:
             self._callbacks.append((callback, context))  # type: ignore[union-attr]
@@ -196,8 +199,11 @@ class ObjectRef:
 
     def _wake(self, _: Reference) -> None:
         callbacks = self._callbacks
-        if callbacks:
+        if isinstance(callbacks, list):
             self._callbacks = None
+            if self._reference.state == STORED:
+                for callback, _ in callbacks:
+                    self._runtime.objects.tell(self._reference, callback)
             self._schedule(callbacks)
 
     def _schedule(self, callbacks: list[_Callback] | bool | None) -> None:

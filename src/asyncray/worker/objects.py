@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+import weakref
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from asyncray import messages, serialization
@@ -105,8 +107,20 @@ class Objects:
         latest = self._runtime.loop.time() - _JUST_READ
         for location in list(self._pinned):
             read_at, pin = location.read_at, location.pin
-            if read_at is not None and read_at <= latest and pin is not None and not pin.view.in_use:
+            read = read_at is not None and read_at <= latest and not any(told() for told in location.told)
+            if read and pin is not None and not pin.view.in_use:
                 self._drop_pin(location)
+
+    def tell(self, reference: Reference, callback: Callable[..., object]) -> None:
+        """Somebody learns that the value is here, and may ask for it much later without awaiting it again.
+
+        So does `asyncio.gather`, which hangs if it does not get it: it asks when it has all its values. As long as its
+        callback lives, the value stays.
+        """
+        location = reference.value
+        if type(location) is Location and location.pin is not None:
+            with contextlib.suppress(TypeError):  # there are callables without weak references
+                location.told = [*(told for told in location.told if told() is not None), weakref.ref(callback)]
 
     def _load_stored(self, location: Location, reference: Reference) -> Any:
         pin = location.pin
