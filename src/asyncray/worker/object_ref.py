@@ -202,7 +202,7 @@ class ObjectRef:
         if isinstance(callbacks, list):
             self._callbacks = None
             if self._reference.state == STORED:
-                for callback, _ in callbacks:
+                for callback, _context in callbacks:
                     self._runtime.objects.tell(self._reference, callback)
             self._schedule(callbacks)
 
