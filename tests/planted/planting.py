@@ -32,12 +32,21 @@ def assert_caught(
     nodes: int = 5,
     operations: int = 100,
     store: int = STORE,
+    pause: float = 0.0,
 ) -> None:
     """Some seed fails when `wrong` stands in the place of `right`; the same seed passes as the code is."""
     owner, mistaken = _with_mistake(method, right, wrong)
     with _impatiently():
         for seed in range(SEEDS):
-            run = functools.partial(trial.run_trial, seed, profile, nodes=nodes, operations=operations, store=store)
+            run = functools.partial(
+                trial.run_trial,
+                seed,
+                profile,
+                nodes=nodes,
+                operations=operations,
+                store=store,
+                pause=pause,
+            )
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(owner, method.__name__, mistaken)
                 try:

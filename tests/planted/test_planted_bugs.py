@@ -119,7 +119,7 @@ def test_a_retry_that_is_refused_to_a_task_that_has_as_many_as_it_needs() -> Non
 
 def test_a_task_without_retries_that_is_sent_with_others() -> None:
     """A task without retries has run twice."""
-    assert_caught(PendingTask.__init__, "self.retries == 0", "False", profile="dying workers", nodes=1)
+    assert_caught(PendingTask.__init__, "self.retries == 0", "False", profile="dying workers", nodes=1, pause=0.002)
 
 
 def test_a_task_that_may_run_again_though_its_result_has_come() -> None:

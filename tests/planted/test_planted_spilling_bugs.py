@@ -80,7 +80,7 @@ def test_bytes_that_count_as_on_their_way_to_disk_for_ever() -> None:
 
 def test_a_block_of_a_restored_object_that_was_freed_meanwhile() -> None:
     """The invariants: the block belongs to no object."""
-    assert_caught(ObjectTable.restored, "self.allocator.free(written.offset)", "pass", nodes=1, store=SMALL_STORE)
+    assert_caught(ObjectTable.restored, "self._give_back(written.offset)", "pass", nodes=1, store=SMALL_STORE)
 
 
 def test_readers_of_a_restored_object_that_are_not_told() -> None:

@@ -62,20 +62,29 @@ def run_trial(
     operations: int = 200,
     large_values: bool = True,
     store: int = STORE,
+    pause: float = 0.0,
     cluster: SimCluster | None = None,
 ) -> Trial:
     """Raises TrialFailed, with the seed and the story in a note; whatever else a simulation raises.
 
     `large_values`: some are so large that they go into a node's store. `store`: bytes of each of these.
+    `pause`: virtual seconds that each task of a burst takes, so that workers die with many that they have not begun.
     """
     chosen = PROFILES[profile].hastened(_HASTE)
     cluster = cluster or SimCluster(seed, conditions=chosen.conditions, horizon=10_000)
-    return _Runner(cluster, chosen, nodes, operations, large_values, store).run()
+    return _Runner(cluster, chosen, nodes, operations, large_values, store, pause).run()
 
 
 class _Runner:
     def __init__(
-        self, cluster: SimCluster, profile: Profile, nodes: int, operations: int, large_values: bool, store: int
+        self,
+        cluster: SimCluster,
+        profile: Profile,
+        nodes: int,
+        operations: int,
+        large_values: bool,
+        store: int,
+        pause: float,
     ) -> None:
         self._cluster = cluster
         self._profile = profile
@@ -87,6 +96,7 @@ class _Runner:
             operations,
             drivers=self._random.choice([2, 3] if profile.driver_dies else [1, 1, 2, 3]),
             large_values=large_values,
+            pause=pause,
         )
         self._finished: list[Observations] = []
         self._survivors: set[int] = set()

@@ -62,10 +62,17 @@ _HELD_CPUS: Final = 0.5
 
 
 def random_program(
-    random: Random, operations: int, *, drivers: int, actors: bool, cancellations: bool, large_values: bool
+    random: Random,
+    operations: int,
+    *,
+    drivers: int,
+    actors: bool,
+    cancellations: bool,
+    large_values: bool,
+    pause: float,
 ) -> Program:
     """See `Program.random`."""
-    plan = _Plan(random, actors, cancellations, large_values)
+    plan = _Plan(random, actors, cancellations, large_values, pause)
     plan.heavy = random.random() < 0.5
     plan.seats, plan.actor_cpus = SEATS[1], 0.0 if plan.heavy else CPUS / 2
     bodies = []
@@ -85,6 +92,7 @@ class _Plan:
     actors: bool
     cancellations: bool
     large_values: bool
+    pause: float
     left: int = 0
     """Steps that are still to be written."""
     heavy: bool = False
@@ -234,7 +242,8 @@ class _Writer:
         body = self._key()
         returns, shapes = _Writer(self._plan, (), depth=self._depth + 1, form=form).returns(1)
         targets = self._new(*(Reference(shape) for shape in shapes))
-        return Submit(key, targets, form, Body(body, (), returns), (), max_retries=self._burst_retries)
+        steps = (Sleep(self._key(), self._plan.pause),) if self._plan.pause else ()
+        return Submit(key, targets, form, Body(body, steps, returns), (), max_retries=self._burst_retries)
 
     def _task_demand(self, body: Body) -> Demand:
         cpus = self._random.choice((*_TASK_CPUS, CPUS) if self._plan.heavy else _TASK_CPUS)

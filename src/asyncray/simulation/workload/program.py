@@ -231,8 +231,9 @@ class Program:
         actors: bool = True,
         cancellations: bool = True,
         large_values: bool = False,
+        pause: float = 0.0,
     ) -> Program:
-        """A program of that many steps in all."""
+        """A program of that many steps in all. `pause`: seconds that the tasks of a burst take, one as the other."""
         from asyncray.simulation.workload.generate import random_program  # which needs this module
 
         return random_program(
@@ -242,6 +243,7 @@ class Program:
             actors=actors,
             cancellations=cancellations,
             large_values=large_values,
+            pause=pause,
         )
 
     def __repr__(self) -> str:

@@ -153,3 +153,12 @@ def test_programs_can_do_without_actors_and_cancellations() -> None:
         steps = all_steps(Program.random(Random(seed), 60, actors=False, cancellations=False))
         assert not any(isinstance(step, (Create, Call, Kill, Cancel)) for step in steps)
         assert not any(isinstance(step, Submit) and step.cancelled for step in steps)
+
+
+def test_a_pause_is_all_that_it_adds_to_a_program() -> None:
+    for seed in range(20):
+        program, slow = (Program.random(Random(seed), 60, large_values=True, pause=pause) for pause in (0.0, 0.002))
+        kinds, slow_kinds = ([type(step) for step in all_steps(one)] for one in (program, slow))
+        pauses = [step for step in all_steps(slow) if isinstance(step, Sleep) and step.seconds == 0.002]
+        assert [kind for kind in kinds if kind is not Sleep] == [kind for kind in slow_kinds if kind is not Sleep]
+        assert len(kinds) <= len(slow_kinds) <= len(kinds) + len(pauses)
