@@ -21,7 +21,7 @@ _JOINING_AT_A_TIME: Final = 100
 _STORE: Final = 1024 * 1024
 """Bytes of each node's object store: no value of the workload is large."""
 _HORIZON: Final = 24 * 3600.0
-_CONFIG: Final = replace(DEFAULT, link_idle_timeout=1.0)
+_CONFIG: Final = replace(DEFAULT, link_idle_timeout=0.8)
 """Half of what a process takes at work are links with others that it had to do with once, 1.5 KB at either end. With
 the usual timeout their number grows for as long as a run lasts, to about twice as many. This one costs a tenth more
 messages."""
