@@ -47,6 +47,11 @@ class Profile:
         """Nothing that an application could notice."""
         return not any(mean for _, mean in self.means())
 
+    @property
+    def spares_machines(self) -> bool:
+        """Nodes, the control plane and what connects them live on."""
+        return not any(mean for kind, mean in self.means() if kind not in _OF_PROCESSES)
+
     def hastened(self, factor: float) -> Profile:
         """The same faults, `factor` times as often."""
         means: dict[str, Any] = {kind: mean / factor for kind, mean in self.means()}
@@ -68,6 +73,8 @@ _KINDS: Final = (
     "control_plane_dies",
     "driver_dies",
 )
+
+_OF_PROCESSES: Final = ("worker_dies", "worker_freezes", "driver_dies")
 
 PROFILES: Final = {
     "calm": Profile("nothing fails"),

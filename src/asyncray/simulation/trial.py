@@ -15,7 +15,7 @@ from asyncray.simulation.cluster import STORE, SimCluster
 from asyncray.simulation.faults import PROFILES, FaultInjector, Profile, faults
 from asyncray.simulation.invariants import ClusterState, consistency, quiescence
 from asyncray.simulation.threads import sleep
-from asyncray.simulation.workload.check import FAULT_ERRORS, check, check_executions
+from asyncray.simulation.workload.check import FAULT_ERRORS, WORKER_FAULT_ERRORS, check, check_executions
 from asyncray.simulation.workload.observation import Observations
 from asyncray.simulation.workload.program import CPUS, SEATS, TOKENS, Program
 from asyncray.simulation.workload.run import run_program
@@ -154,7 +154,8 @@ class _Runner:
         try:
             async with asyncray.init():
                 observations = await run_program(self._program, number)
-                self._wrong += check(self._program, observations, faults=self._disturbing > 0)
+                errors = WORKER_FAULT_ERRORS if self._profile.spares_machines else FAULT_ERRORS
+                self._wrong += check(self._program, observations, faults=self._disturbing > 0, errors=errors)
                 self._finished.append(observations)
                 await asyncio.shield(released)
                 self._survivors.add(number)

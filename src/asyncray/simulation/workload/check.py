@@ -42,17 +42,26 @@ FAULT_ERRORS: Final = frozenset(
 )
 """What may come in the stead of any value when workers, nodes or the control plane die or are cut off."""
 
+WORKER_FAULT_ERRORS: Final = FAULT_ERRORS - {
+    f"asyncray.errors.{name}"
+    for name in ("NodeDiedError", "ObjectLostError", "ObjectReconstructionFailedError", "ConnectionFailed")
+}
+"""The same when nothing dies but workers: what is in stores stays, and daemons are within reach."""
+
 _SHOWN: Final = 400
 """Characters of a value in a sentence."""
 
 
-def check(program: Program, observations: Observations, *, faults: bool) -> list[str]:
+def check(
+    program: Program, observations: Observations, *, faults: bool, errors: Collection[str] = FAULT_ERRORS
+) -> list[str]:
     """What is wrong, a sentence each; nothing when all is right.
 
-    With `faults`, processes may have died meanwhile: the errors that say so are right too, anywhere.
+    With `faults`, processes may have died meanwhile: the `errors` that say so (their full names) are right too,
+    anywhere.
     """
     driver = program.drivers[observations.driver_number]
-    matcher = _Matcher(faults)
+    matcher = _Matcher(errors if faults else ())
     found = expectations(driver, faults=faults)
     matcher.match_entries(found.entries, list(observations.entries))
     for actor in found.actors:
@@ -87,8 +96,9 @@ def check_executions(
 
 
 class _Matcher:
-    def __init__(self, faults: bool) -> None:
-        self._faults = faults
+    def __init__(self, errors: Collection[str]) -> None:
+        """`errors`: what may come in the stead of any value."""
+        self._errors = errors
         self.wrong: list[str] = []
         self.sightings: dict[ActorModel, list[counting.Sighting]] = {}
 
@@ -196,7 +206,7 @@ class _Matcher:
     def _is_fault(self, data: Data) -> bool:
         match data:
             case [observation.ERROR, kind, _, _]:
-                return self._faults and kind in FAULT_ERRORS
+                return kind in self._errors
         return False
 
     def _report(self, where: str, expected: Any, got: Any) -> None:

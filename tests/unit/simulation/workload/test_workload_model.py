@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from asyncray.simulation.workload.check import check, check_executions
+from asyncray.simulation.workload.check import WORKER_FAULT_ERRORS, check, check_executions
 from asyncray.simulation.workload.observation import Observations
 from asyncray.simulation.workload.program import (
     LARGE_SIZE,
@@ -89,6 +89,15 @@ def test_an_error_is_right_with_faults_only_and_only_if_it_is_a_documented_one()
     for kind in ("KeyError", "asyncio.exceptions.InvalidStateError", "asyncray.errors.ProtocolError"):
         raw = ["error", kind, "", False]
         assert wrong(PUT, (3, raw), (-2, "missing"), faults=True)
+
+
+def test_errors_of_lost_machines_are_wrong_when_only_workers_die() -> None:
+    program = Program((Body(1, PUT),))
+    for name, right in (("OwnerDiedError", True), ("NodeDiedError", False), ("ObjectLostError", False)):
+        error = ["error", f"asyncray.errors.{name}", "", False]
+        seen = Observations(0, ((3, error), (-2, "missing")))
+        assert check(program, seen, faults=True) == []
+        assert (check(program, seen, faults=True, errors=WORKER_FAULT_ERRORS) == []) is right
 
 
 def test_an_error_of_a_step_that_gives_none_is_reported() -> None:
