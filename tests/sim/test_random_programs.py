@@ -47,8 +47,14 @@ def test_a_random_program_is_right_when_large_values_go_to_disk(sim_seed: int) -
     run_trial(sim_seed, profile_of(sim_seed), nodes=nodes, operations=100, store=SMALL_STORE, pause=0.002)
 
 
+def test_a_random_program_is_right_when_it_holds_more_than_memory(sim_seed: int) -> None:
+    """What finds no room goes to disk: every value fits the store, and hardly two do."""
+    run_trial(sim_seed, profile_of(sim_seed), nodes=1 + sim_seed % 2, store=700_000)
+
+
 setattr(test_a_random_program_is_right_and_leaves_nothing, SEEDS_ATTRIBUTE, 50)
 setattr(test_a_random_program_with_large_values_is_right_on_one_node, SEEDS_ATTRIBUTE, 6)
 setattr(test_a_random_program_is_right_when_processes_part_as_soon_as_they_can, SEEDS_ATTRIBUTE, 8)
 setattr(test_a_random_program_is_right_when_copies_take_long, SEEDS_ATTRIBUTE, 6)
 setattr(test_a_random_program_is_right_when_large_values_go_to_disk, SEEDS_ATTRIBUTE, 6)
+setattr(test_a_random_program_is_right_when_it_holds_more_than_memory, SEEDS_ATTRIBUTE, 8)
