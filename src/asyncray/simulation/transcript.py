@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import IO
 
+from asyncray.errors import AsyncrayError
 from asyncray.simulation.process import Process, current_process
 
 _NOBODY = "simulator"
@@ -26,17 +27,17 @@ class Transcript:
         self.echo: IO[str] | _Prints | None = None
         """Where each line is also written at once. `sys.stdout` is taken as it was before the simulation."""
         self._prints: _Prints | None = None
-        self._closed = False
+        self.closed = False
 
     def close(self) -> None:
         """The story is over: what still happens is not told."""
         if self._prints is not None:
             self._prints.end_lines()
-        self._closed = True
+        self.closed = True
 
     def note(self, who: Process | None, what: str) -> None:
         """`what` may have several lines."""
-        if self._closed:
+        if self.closed:
             return
         name = who.name if who is not None else _NOBODY
         for part in what.splitlines() or [""]:
@@ -54,7 +55,7 @@ class Transcript:
         Its length stands for its content, in which cloudpickle leaves a random number for each class that it pickles
         by value. Whatever makes a difference shows in the times of what follows.
         """
-        if self._closed:
+        if self.closed:
             return
         self._digest.update(f"{time!r} {source.name} {target.name} {route} {len(body)}".encode())
 
@@ -67,11 +68,14 @@ class Transcript:
         return "\n".join(self._lines if self._limit is None else self._lines[-self._limit :])
 
     @contextmanager
-    def listening(self, level: int = logging.INFO) -> Iterator[None]:
-        """Meanwhile the story has what simulated processes log, and what user code in them prints."""
+    def listening(self, level: int = logging.INFO, on_bug: Callable[[str], None] = lambda text: None) -> Iterator[None]:
+        """Meanwhile the story has what simulated processes log, and what user code in them prints.
+
+        `on_bug` is told of logged exceptions that asyncray does not raise itself: nobody expected those.
+        """
         logger = logging.getLogger("asyncray")
         before = logger.level, logger.propagate, logger.handlers[:]
-        handler = _LogLines(self)
+        handler = _LogLines(self, on_bug)
         logger.setLevel(level)
         logger.propagate = False
         logger.handlers[:] = [handler]
@@ -85,12 +89,18 @@ class Transcript:
 
 
 class _LogLines(logging.Handler):
-    def __init__(self, transcript: Transcript) -> None:
+    def __init__(self, transcript: Transcript, on_bug: Callable[[str], None]) -> None:
         super().__init__()
         self._transcript = transcript
+        self._on_bug = on_bug
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._transcript.note(current_process.get(), f"{record.levelname.lower()}: {self.format(record)}")
+        process = current_process.get()
+        self._transcript.note(process, f"{record.levelname.lower()}: {self.format(record)}")
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None and not isinstance(error, AsyncrayError) and not self._transcript.closed:
+            where = process.name if process is not None else "somebody"
+            self._on_bug(f"{where} has logged: {record.getMessage()}: {type(error).__name__}: {error}")
 
 
 class _Prints:

@@ -60,7 +60,7 @@ class World:
         self._living = 0
         self._newly_dead = 0
         self.failures: list[str] = []
-        """Exceptions that nobody handled."""
+        """Exceptions that nobody handled, or that were caught by whoever catches all, and logged."""
         self._arenas: dict[str, SimulatedArenas] = {}
         self._disks: dict[str, SimulatedDisk] = {}
         self._memories: dict[str, SimulatedHostMemory] = {}
@@ -85,7 +85,8 @@ class World:
 
     def _run(self, main: Coroutine[Any, Any, _T]) -> _T:
         clocks = virtual_clocks(self.loop.time)
-        with forbidden(), clocks, self.transcript.listening(), seeded(self.random("user code")):
+        listening = self.transcript.listening(on_bug=self.failures.append)
+        with forbidden(), clocks, listening, seeded(self.random("user code")):
             collects = gc.isenabled()
             gc.disable()  # the loop has it run when that makes no difference; at the end it would find little, slowly
             try:
