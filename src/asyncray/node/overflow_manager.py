@@ -54,7 +54,7 @@ class OverflowManager:
 
     def tidy(self) -> None:
         """Blocks are not needed any more, or not read."""
-        if self._table.idle.redundant and self._trim is None:
+        if self._table.idle.has_redundant and self._trim is None:
             # Not at once: whoever has brought an object here is about to read it.
             self._trim = asyncio.get_running_loop().call_soon(self._drop_redundant)
         if self._overflow.has_freed and not self._releasing:

@@ -64,6 +64,10 @@ class IdleBlocks:
         return next(iter(self._evictable or self._backups), None)
 
     @property
+    def has_redundant(self) -> bool:
+        return bool(self._redundant)
+
+    @property
     def redundant(self) -> list[bytes]:
         """Keys of the blocks that should go because they take disk space for nothing."""
         return list(self._redundant)

@@ -23,6 +23,7 @@ from asyncray.rpc.auth import Token
 from asyncray.rpc.tls import TlsConfig
 from asyncray.store import bulk_wire
 from asyncray.store.arena import Arena
+from asyncray.store.overflow import overflow_start
 from asyncray.store.source import Source
 from asyncray.store.tcp_bulk import TcpBulk
 
@@ -38,7 +39,8 @@ class Place:
     """A node that has one object, in its arena and perhaps in a file."""
 
     def __init__(self, config: Config = DEFAULT, tls: TlsConfig | None = None, size: int = SIZE) -> None:
-        self.arena = Arena.create(CAPACITY + size)
+        self.arena = Arena.create(CAPACITY + size, CAPACITY, "/tmp")
+        self.offset = 4096
         self.size = size
         self.bulk = TcpBulk("token", config, tls)
         self.file: tuple[str, int] | None = None
@@ -51,7 +53,7 @@ class Place:
         if key != KEY:
             return None
         self.open += 1
-        return Source(self.size, None if self.file else 4096, self.file, 77, self._closed)
+        return Source(self.size, None if self.file else self.offset, self.file, 77, self._closed)
 
     def _closed(self) -> None:
         self.open -= 1
@@ -114,6 +116,17 @@ async def test_an_object_in_a_file_is_read_there(start: Start, tmp_path: Path) -
     with pytest.raises(ConnectionFailed, match=r"was lost after \d+ of 3000000 bytes"):
         await fetch(place)
     await until(lambda: place.open == 0)
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+async def test_an_object_in_the_overflow_is_read_there(start: Start, tls: TlsConfig, encrypted: bool) -> None:
+    place = await start(tls=tls if encrypted else None)
+    place.arena.view(4096, SIZE)[:] = bytes(SIZE)
+    place.offset = overflow_start(place.arena.capacity) + 4096
+    await place.arena.reserve(place.offset, SIZE)
+    place.arena.writable(place.offset, SIZE)[:] = place.content[:SIZE]
+    for offset in (0, 17):
+        assert await fetch(place, offset) == place.content[offset:SIZE]
 
 
 @pytest.fixture
