@@ -5,9 +5,10 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
 BIN := .venv/bin
-# The name holds the checkout's path: in a copied or moved checkout, .venv is made anew.
-INSTALLED := .venv/.installed-$(shell pwd -P | cksum | cut -d' ' -f1)
-EXTRAS := dev,examples,proto
+EXTRAS ?= dev,examples,proto
+# The name holds the checkout's path and the extras: in a copied or moved checkout, .venv is made anew; when others are
+# wanted, it is filled up.
+INSTALLED := .venv/.installed-$(shell (pwd -P; echo $(EXTRAS)) | cksum | cut -d' ' -f1)
 PROTO := src/asyncray/proto/__init__.py
 ARGS ?=
 SEEDS ?= 1000
