@@ -71,6 +71,7 @@ class _Connection:
         if answer.status != bulk_wire.OK or answer.size != request.offset + into.nbytes:
             raise ProtocolError(f"{self.target} has {answer.size} bytes of an object of {request.offset + into.nbytes}")
         self._receive(into, progress)
+        self.sock.sendall(bulk_wire.RECEIVED)  # if this fails, the bytes may have changed before they were here
         return answer.checksum
 
     def _receive(self, into: memoryview, progress: Callable[[int], None]) -> None:

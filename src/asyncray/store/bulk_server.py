@@ -24,8 +24,13 @@ from asyncray.store.source import Source
 _log = logging.getLogger(__name__)
 
 _CONNECTIONS: Final = 1024
+"""Of clients that have shown that they know the token."""
+_STRANGERS: Final = 256
+"""Connections that have yet to do so; one more drives out the oldest, so that they hinder nobody who is quicker."""
 _ACCEPT_PAUSE: Final = 1.0
 """Seconds after a connection could not be accepted."""
+_RESET: Final = struct.pack("ii", 1, 0)
+"""SO_LINGER: closing sends RST, and nothing more."""
 _SENDFILE_BYTES: Final = 256 * 1024 * 1024
 _TLS_BYTES: Final = 4 * 1024 * 1024
 
@@ -59,6 +64,8 @@ class TcpBulkServer:
         self.arena = arena
         self.threads = ThreadPoolExecutor(config.bulk_threads, "asyncray bulk send")
         self.connections: dict[_Connection, None] = {}
+        """Those that were greeted on."""
+        self.strangers: dict[_Connection, None] = {}
         self._tls = tls
         self._sock = sock
         self._arena_file = os.open(arena.path, os.O_RDONLY | os.O_CLOEXEC)
@@ -79,9 +86,6 @@ class TcpBulkServer:
                 self._loop.remove_reader(self._sock.fileno())  # it stays ready: the loop would do nothing else
                 self._pause = self._loop.call_later(_ACCEPT_PAUSE, self._accept_again)
                 return
-            if len(self.connections) >= _CONNECTIONS:
-                sock.close()
-                continue
             try:
                 # The kernel chooses the sizes of buffers: larger ones, as it goes, than a program may ask for.
                 sock.setblocking(False)
@@ -92,9 +96,23 @@ class TcpBulkServer:
             except OSError:  # the client has gone already
                 sock.close()
                 continue
+            if len(self.strangers) >= _STRANGERS:
+                next(iter(self.strangers)).close()
             connection = _Connection(self, sock)
-            self.connections[connection] = None
+            self.strangers[connection] = None
             connection.listen()
+
+    def greeted(self, connection: _Connection) -> bool:
+        """It has shown the token. False if there are too many of these."""
+        if len(self.connections) >= _CONNECTIONS:
+            return False
+        del self.strangers[connection]
+        self.connections[connection] = None
+        return True
+
+    def ended(self, connection: _Connection) -> None:
+        self.connections.pop(connection, None)
+        self.strangers.pop(connection, None)
 
     def _accept_again(self) -> None:
         self._pause = None
@@ -135,7 +153,7 @@ class TcpBulkServer:
         self._loop.remove_reader(self._sock.fileno())
         self._sock.close()
         sending = [connection.sending for connection in self.connections if connection.sending is not None]
-        for connection in list(self.connections):
+        for connection in [*self.connections, *self.strangers]:
             connection.close()
         if sending:
             await asyncio.wait(sending)
@@ -156,11 +174,15 @@ class _Connection:
         self._loop = asyncio.get_running_loop()
         self._shaken = not isinstance(sock, ssl.SSLSocket)
         self._greeted = False
+        self._closing = False
         self._received = bytearray()
         self._writes = False
         self.sending: asyncio.Future[None] | None = None
+        self._unconfirmed: Source | None = None
+        """Sent to its end: what `sendfile` has sent may still change until the client says that it has it, for sockets
+        refer to the very pages."""
         self._timer: asyncio.TimerHandle | None = self._loop.call_later(server.config.bulk_silence_timeout, self.close)
-        """Until the client has shown that it knows the token."""
+        """Until the client has shown that it knows the token, or has confirmed what it was sent."""
 
     def listen(self) -> None:
         self._loop.add_reader(self._sock.fileno(), self._ready)
@@ -169,9 +191,8 @@ class _Connection:
 
     def close(self) -> None:
         """What a thread is sending fails at once; the socket is closed when that has ended."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._closing = True
+        self._stop_timer()
         if self.sending is not None:
             with contextlib.suppress(OSError):
                 # Not SSLSocket's, after which the thread would go on without TLS.
@@ -179,8 +200,23 @@ class _Connection:
             return
         if self._sock.fileno() >= 0:
             self._pause()
+            if self._unconfirmed is not None:
+                with contextlib.suppress(OSError):  # what is still in the socket's buffers must not arrive
+                    self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self._sock.close()
-        self._server.connections.pop(self, None)
+        self._confirmed()
+        self._server.ended(self)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _confirmed(self) -> None:
+        """What was sent is not read here any more."""
+        source, self._unconfirmed = self._unconfirmed, None
+        if source is not None:
+            source.close()
 
     def _pause(self) -> None:
         self._loop.remove_reader(self._sock.fileno())
@@ -216,7 +252,7 @@ class _Connection:
             self._sock.do_handshake()
             self._shaken = True
         while self.sending is None:
-            wanted = bulk_wire.whole_size(self._received) if self._greeted else bulk_wire.GREETING_SIZE
+            wanted = self._wanted()
             if len(self._received) < wanted:
                 piece = self._sock.recv(wanted - len(self._received))
                 if not piece:
@@ -225,17 +261,29 @@ class _Connection:
                 self._received += piece
                 continue
             message, self._received = bytes(self._received), bytearray()
-            if self._greeted:
+            if self._unconfirmed is not None:
+                if message != bulk_wire.RECEIVED:
+                    raise ProtocolError("a client did not confirm what it was sent")
+                self._stop_timer()
+                self._confirmed()
+            elif self._greeted:
                 self._answer(bulk_wire.unpack_request(message))
-            elif hmac.compare_digest(message, self._server.greeting):
-                self._greeted = True
-                if self._timer is not None:
-                    self._timer.cancel()
-                    self._timer = None
-            else:
+            elif not hmac.compare_digest(message, self._server.greeting):
                 _log.warning("refused a bulk connection without the right token")
                 self.close()
                 return
+            elif not self._server.greeted(self):
+                self.close()
+                return
+            else:
+                self._greeted = True
+                self._stop_timer()
+
+    def _wanted(self) -> int:
+        """Bytes of the message that comes next, as far as they are known."""
+        if self._unconfirmed is not None:
+            return len(bulk_wire.RECEIVED)
+        return bulk_wire.whole_size(self._received) if self._greeted else bulk_wire.GREETING_SIZE
 
     def _answer(self, request: bulk_wire.Request) -> None:
         source = self._server.open_source(request.key)
@@ -261,14 +309,16 @@ class _Connection:
         self._sock.send(bulk_wire.pack(bulk_wire.Answer(status, 0, None)))
 
     def _sent(self, sent: asyncio.Future[None], source: Source) -> None:
-        source.close()
-        self.sending = None
+        self.sending, self._unconfirmed = None, source
         error = None if sent.cancelled() else sent.exception()
         if error is not None or sent.cancelled():
             if not isinstance(error, OSError):
                 _log.error("sending an object failed: %r", error)
+            self._closing = True
+        if self._closing:
             self.close()
             return
+        self._timer = self._loop.call_later(self._server.config.bulk_silence_timeout, self.close)
         self._sock.setblocking(False)
         self.listen()
 

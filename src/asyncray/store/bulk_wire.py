@@ -4,8 +4,10 @@
     client: request  (2 bytes of length, big-endian; msgpack [key, offset])
     server: answer   (2 bytes of length, big-endian; msgpack [status, size, checksum or nil])
     server: if the status is OK, `size - offset` bytes
+    client: after these, received (1 byte)
 
-and so on with the next request. A server closes the connection when it does not understand something.
+and so on with the next request. The server keeps the bytes as they are until the client has confirmed them. It closes
+the connection when it does not understand something.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ _LENGTH_BYTES: Final = 2
 LIMIT: Final = 256
 """Bytes of a request or an answer, without its length."""
 GREETING_SIZE: Final = len(_MAGIC) + 32
+
+RECEIVED: Final = b"."
 
 OK: Final = 0
 ABSENT: Final = 1

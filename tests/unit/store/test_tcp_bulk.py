@@ -21,7 +21,7 @@ from asyncray.config import DEFAULT, Config
 from asyncray.errors import ConnectionFailed, ObjectLostError, ProtocolError
 from asyncray.rpc.auth import Token
 from asyncray.rpc.tls import TlsConfig
-from asyncray.store import bulk_wire
+from asyncray.store import bulk_server, bulk_wire
 from asyncray.store.arena import Arena
 from asyncray.store.overflow import overflow_start
 from asyncray.store.source import Source
@@ -236,6 +236,58 @@ async def test_without_the_token_nobody_gets_anything(start: Start) -> None:
         await stranger.fetch(place.target, KEY, 0, view, lambda count: None)
     await stranger.close()
     assert place.open == 0
+
+
+async def connect(place: Place) -> socket.socket:
+    client = socket.socket()
+    client.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", int(place.target.split(":")[1])))
+    return client
+
+
+@pytest.mark.parametrize("end", ["confirmed", "closed", "silent", "nonsense"])
+async def test_an_object_stays_as_it_is_until_the_client_has_confirmed_it(start: Start, end: str) -> None:
+    """Whoever the block is given to next would write into what still is in the socket's buffers."""
+    place = await start(IMPATIENT if end == "silent" else DEFAULT)
+    loop = asyncio.get_running_loop()
+    size = 100_000  # which the buffers take at once
+    offset = SIZE - size
+    with await connect(place) as client:
+        await loop.sock_sendall(client, bulk_wire.greeting(Token("token")))
+        await loop.sock_sendall(client, bulk_wire.pack(bulk_wire.Request(KEY, offset)))
+        received = bytearray()
+        header = bulk_wire.pack(bulk_wire.Answer(bulk_wire.OK, SIZE, 77))
+        while len(received) < len(header) + size:
+            received += await loop.sock_recv(client, 1 << 20)
+        assert received == header + place.content[offset:SIZE]
+        assert place.open == 1
+        if end == "confirmed":
+            await loop.sock_sendall(client, bulk_wire.RECEIVED)
+            await until(lambda: place.open == 0)
+            await loop.sock_sendall(client, bulk_wire.pack(bulk_wire.Request(b"x" * 36, 0)))
+            assert bulk_wire.unpack_answer(await loop.sock_recv(client, 100)).status == bulk_wire.ABSENT
+        elif end == "closed":
+            client.close()
+        elif end == "nonsense":
+            await loop.sock_sendall(client, b"?")
+        await until(lambda: place.open == 0)
+        if end == "silent":
+            with pytest.raises(ConnectionResetError):
+                await loop.sock_sendall(client, bulk_wire.RECEIVED)
+
+
+async def test_those_who_do_not_show_the_token_hinder_nobody(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk_server, "_STRANGERS", 3)
+    monkeypatch.setattr(bulk_server, "_CONNECTIONS", 1)
+    place = await start()
+    with contextlib.ExitStack() as stack:
+        strangers = [stack.enter_context(await connect(place)) for _ in range(5)]
+        for stranger in strangers[:2]:
+            assert await asyncio.get_running_loop().sock_recv(stranger, 1) == b""
+        assert await fetch(place) == place.content[:SIZE]
+        assert await fetch(place, 5) == place.content[5:SIZE]
+        with pytest.raises(ConnectionFailed):
+            await fetch(await start(), target=place.target)
 
 
 async def test_a_fetch_that_is_cancelled_writes_no_more(start: Start) -> None:
