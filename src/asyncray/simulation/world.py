@@ -89,11 +89,13 @@ class World:
         with forbidden(), clocks, listening, seeded(self.random("user code")):
             collects = gc.isenabled()
             gc.disable()  # the loop has it run when that makes no difference; at the end it would find little, slowly
+            gc.freeze()  # nor is it to look at what was there before: modules, a test runner
             try:
                 result = self.loop.run_until_complete(main)
             finally:
                 self.transcript.close()
                 self._end()
+                gc.unfreeze()
                 if collects:
                     gc.enable()
         if self.failures:
