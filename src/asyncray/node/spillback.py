@@ -61,6 +61,10 @@ class Spillback:
         if not must_be_free:
             return self._place_anywhere(demand, now)
         if self._hopeless[0] != now:
+            if self._hopeless[
+                1
+            ]:  # once for all of them: else each of several could come to see the same nodes for ever
+                self._look_further()
             self._hopeless = (now, [])
         if demand in self._hopeless[1]:
             return None
@@ -68,7 +72,6 @@ class Spillback:
         if chosen is not None and fits(demand, chosen.available):
             return chosen
         self._hopeless[1].append(demand)
-        self._look_further()
         return None
 
     def sent(self, node: NodeView, demand: Resources, now: float) -> None:
@@ -100,7 +103,8 @@ class Spillback:
         ids = sorted(self.view)
         following = bisect(ids, self._local_id)
         self._ids = ids[following:] + ids[:following]
-        self._first = 0
+        if self._first >= len(ids):
+            self._first = 0
 
     def _nodes(self, ids: list[bytes]) -> Iterator[NodeView]:
         """They are made one by one, for mostly one of the first is chosen."""

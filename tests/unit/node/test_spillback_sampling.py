@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from asyncray.node.scheduling import NodeView
 from asyncray.node.spillback import Spillback
-from asyncray.resources import to_units
+from asyncray.resources import Resources, to_units
 
 ONE = to_units({"CPU": 1})
 NODES = 500
@@ -66,3 +66,23 @@ def test_nodes_that_left_while_others_joined_are_not_chosen() -> None:
     spilling.view[name(NODES)] = view(NODES, 4)
     chosen = spilling.place(view(10, 0), ONE, 0.1)
     assert chosen is not None and chosen.node_id == name(12)
+
+
+def found_beside(*others: Resources, feasible: bool) -> bool:
+    """Whether a request comes to look at the one node with room for it, while others wait for which there is none."""
+    spilling = cluster(10, 400)
+    for now in range(20):
+        for demand in others:
+            assert spilling.place_elsewhere(demand, now, must_be_free=feasible) is None
+        if spilling.place_elsewhere(ONE, now, must_be_free=True) is not None:
+            return True
+    return False
+
+
+def test_a_request_looks_at_all_nodes_in_turn_however_many_others_find_nothing() -> None:
+    demands = [{**ONE, f"resource {number}": 1} for number in range(9)]
+    assert all(found_beside(*demands[:count], feasible=True) for count in range(10))
+
+
+def test_a_request_looks_at_all_nodes_in_turn_while_another_one_fits_nowhere() -> None:
+    assert found_beside(to_units({"CPU": 64}), feasible=False)
