@@ -6,6 +6,7 @@ import asyncio
 import gc
 
 import asyncray
+from asyncray.errors import ObjectStoreFullError
 from asyncray.testing import SimCluster, simulated
 
 MIB = 1 << 20
@@ -33,3 +34,23 @@ async def test_what_gather_has_been_told_of_is_there_when_it_has_all(cluster: Si
         third = await asyncray.put(bytes(4 * MIB))
         await asyncio.sleep(1)
         assert not read.done() and len(await third) == len(await other) == 4 * MIB
+
+
+@asyncray.remote
+def large() -> bytes:
+    return bytes(20 * MIB)
+
+
+@simulated(seeds=2)
+async def test_gather_is_told_in_the_end_that_there_was_no_room_for_a_value(cluster: SimCluster) -> None:
+    await cluster.add_node(num_cpus=1, object_store_memory=8 * MIB)
+    await cluster.add_node(num_cpus=1, object_store_memory=64 * MIB, resources={"room": 1})
+    async with asyncray.init():
+        there = large.options(resources={"room": 1}).remote()
+        both = asyncio.gather(there, asyncray.remote(late).remote(10), return_exceptions=True)
+        failure, value = await asyncio.wait_for(both, 60)
+        assert isinstance(failure, ObjectStoreFullError) and len(value) == MIB
+        del both
+        gc.collect()
+        await asyncio.sleep(5)
+        assert not there.done()  # there may be room now: it is asked for again

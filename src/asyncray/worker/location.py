@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from asyncray.ids import store_key
 from asyncray.messages import FOR_GET
@@ -58,8 +58,8 @@ class Location:
         self.pin: Pin | None = None
         self.read_at: float | None = None
         """When the value was last read through this pin, in the loop's time."""
-        self.told: Sequence[weakref.ref[Any]] = ()
-        """Callbacks that have learned that the value is here, those that live."""
+        self.told: WeakSet[Any] | None = None
+        """Callbacks that have learned that it is settled, those that live, once there were any."""
         self.error: bytes | None = None
         """Why this process cannot read it, as a value. Others may, and it is still to be freed."""
         self.priority = FOR_GET

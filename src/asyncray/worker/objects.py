@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakSet
 
 from asyncray import messages, serialization
 from asyncray.errors import (
@@ -107,20 +107,22 @@ class Objects:
         latest = self._runtime.loop.time() - _JUST_READ
         for location in list(self._pinned):
             read_at, pin = location.read_at, location.pin
-            read = read_at is not None and read_at <= latest and not any(told() for told in location.told)
+            read = read_at is not None and read_at <= latest and not location.told
             if read and pin is not None and not pin.view.in_use:
                 self._drop_pin(location)
 
     def tell(self, reference: Reference, callback: Callable[..., object]) -> None:
-        """Somebody learns that the value is here, and may ask for it much later without awaiting it again.
+        """Somebody learns that the value is here, or why it never will be, and may ask much later without awaiting it.
 
-        So does `asyncio.gather`, which hangs if it does not get it: it asks when it has all its values. As long as its
-        callback lives, the value stays.
+        So does `asyncio.gather`, which hangs if it gets neither: it asks when it has all its values. As long as its
+        callback lives, what it was told holds.
         """
         location = reference.value
-        if type(location) is Location and location.pin is not None:
+        if type(location) is Location and location.is_settled:
+            if location.told is None:
+                location.told = WeakSet()
             with contextlib.suppress(TypeError):  # there are callables without weak references
-                location.told = [*(told for told in location.told if told() is not None), weakref.ref(callback)]
+                location.told.add(callback)
 
     def _load_stored(self, location: Location, reference: Reference) -> Any:
         pin = location.pin
@@ -352,7 +354,7 @@ class Objects:
             if location.fetch is fetch:
                 location.error = serialization.dumps_error(error)
                 if isinstance(error, (ObjectStoreFullError, OutOfDiskError)):
-                    self._runtime.loop.call_later(_ROOM_MAY_COME, self._forget_error, location, location.error)
+                    self._forget_later(location, location.error)
         else:
             if reference.value is location and reference.in_use and location.fetch is fetch:
                 location.pin, location.read_at = pin, None
@@ -362,10 +364,16 @@ class Objects:
         if location.fetch is fetch:
             self._call_waiting(reference, location)
 
+    def _forget_later(self, location: Location, error: bytes) -> None:
+        self._runtime.loop.call_later(_ROOM_MAY_COME, self._forget_error, location, error)
+
     def _forget_error(self, location: Location, error: bytes) -> None:
-        """The next one who awaits the value tries again."""
+        """The next one who awaits the value tries again, once none of those who know of the error can ask for it."""
         if location.error is error:
-            location.error = None
+            if location.told:
+                self._forget_later(location, error)
+            else:
+                location.error = None
 
     def _take_back(self, location: Location) -> None:
         """The value need not come."""
