@@ -25,6 +25,11 @@ async def nothing() -> None:
     pass
 
 
+@asyncray.remote
+def fail() -> None:
+    raise ValueError("as it should")
+
+
 async def failed_kill(actor: Any) -> ConnectionFailed:
     try:
         await asyncray.kill(actor)
@@ -70,3 +75,20 @@ async def test_a_function_that_was_not_exported_keeps_no_handle_of_an_actor_whos
         del guest
         gc.collect()
         assert handle() is None
+
+
+@simulated(seeds=2)
+async def test_a_future_of_a_failed_task_does_not_wait_for_the_garbage_collector(cluster: SimCluster) -> None:
+    await cluster.add_node(num_cpus=1)
+    async with asyncray.init():
+        future = fail.remote().future()
+        with pytest.raises(ValueError, match="as it should"):
+            await asyncio.wrap_future(future)
+        left = weakref.ref(future)
+        gc.disable()
+        try:
+            del future
+            await asyncio.sleep(0)  # the loop itself has it for this turn
+            assert left() is None
+        finally:
+            gc.enable()

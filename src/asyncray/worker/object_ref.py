@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import functools
 from collections.abc import Callable, Generator
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -174,18 +175,7 @@ class ObjectRef:
     def future(self) -> concurrent.futures.Future[Any]:
         """A `concurrent.futures.Future` of the value, for code in other threads."""
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()
-
-        def copy(reference: ObjectRef) -> None:
-            if not future.set_running_or_notify_cancel():
-                return
-            try:
-                future.set_result(reference.result())
-            except asyncio.CancelledError:
-                future.set_exception(concurrent.futures.CancelledError())
-            except BaseException as error:
-                future.set_exception(error)
-
-        self._runtime.call_soon(self.add_done_callback, copy)
+        self._runtime.call_soon(self.add_done_callback, functools.partial(_settle, future))
         return future
 
     def _is_here(self) -> bool:
@@ -211,3 +201,16 @@ class ObjectRef:
             call_soon = self._runtime.loop.call_soon
             for callback, context in callbacks:
                 call_soon(callback, self, context=context)
+
+
+def _settle(future: concurrent.futures.Future[Any], reference: ObjectRef) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        future.set_result(reference.result())
+    except asyncio.CancelledError:
+        future.set_exception(concurrent.futures.CancelledError())
+    except BaseException as error:
+        future.set_exception(error)
+    finally:
+        del future, reference  # the error, which the future keeps, keeps this frame
