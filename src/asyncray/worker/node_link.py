@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from asyncray import messages
-from asyncray.errors import AsyncrayError, NodeDiedError, ProtocolError
+from asyncray.errors import NodeDiedError, ProtocolError
 from asyncray.messages import Message
 from asyncray.rpc.network import Channel
 from asyncray.rpc.stream import FrameStream
@@ -246,7 +246,7 @@ class Nodes:
     async def _dial(self, link: NodeLink) -> None:
         try:
             await self._open(link)
-        except (AsyncrayError, OSError) as error:
+        except Exception as error:  # an address that another node has told may be anything
             link.fail(error)
 
     async def _open(self, link: NodeLink) -> None:

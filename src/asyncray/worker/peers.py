@@ -387,9 +387,9 @@ class Peers:
         except Exception as error:  # an address that another process has told may be anything
             _log.debug("cannot reach process %s: %s", link.process_id.hex()[:8], error)
             link.dialling = False
-            if link.stream is None:
+            if link.stream is None:  # else the other side has dialled meanwhile
                 self.lose(link, error)
-            elif link.channel is not None:  # the other side has dialled meanwhile
+            if link.channel is not None:
                 link.channel.close()
                 link.channel = None
             return

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from asyncray import messages
 from asyncray.config import Config
+from asyncray.errors import NodeDiedError
 from asyncray.worker.node_link import NodeLink, Nodes
 
 
@@ -124,3 +128,23 @@ async def test_what_is_sent_while_a_node_is_dialled_goes_with_the_opening_and_th
     await nodes._open(link)
     kinds = [message[0] for message in stream.sent]
     assert kinds == [messages.HELLO, messages.REGISTER, messages.LEASE_REQUEST, messages.LEASE_CANCEL]
+
+
+async def test_a_dial_that_fails_for_any_reason_loses_the_link() -> None:
+    """Else what was asked of the node would wait for ever."""
+
+    async def connect(target: str) -> Any:
+        raise IndexError("an address without a port")
+
+    network = SimpleNamespace(connect=connect)
+    runtime: Any = SimpleNamespace(
+        stopping=False,
+        platform=SimpleNamespace(network=network),
+        spawn=lambda coroutine, *, name: asyncio.get_running_loop().create_task(coroutine),
+    )
+    nodes = Nodes(runtime)
+    link = nodes.other("10.0.0.2")
+    async with asyncio.timeout(5):
+        with pytest.raises(NodeDiedError):
+            await link.request(messages.PROMOTE, b"key")
+    assert link.lost and nodes.all() == []

@@ -190,6 +190,15 @@ async def test_a_link_lost_while_it_is_dialled_leaves_no_connection() -> None:
     assert channel.closed and channel.stream.closed
 
 
+async def test_a_link_lost_while_it_is_dialled_leaves_no_connection_when_the_stream_is_refused_then() -> None:
+    world = World()
+    world.network.refuses = True
+    link = world.peers.link(OTHER)
+    world.peers.lose(link, None)
+    await world.settle()
+    assert world.network.channels[0].closed
+
+
 @pytest.mark.parametrize("connected_before", [True, False])
 async def test_nobody_is_dialled_once_the_runtime_stops(connected_before: bool) -> None:
     world = World()
