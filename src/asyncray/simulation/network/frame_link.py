@@ -154,7 +154,7 @@ class ClientFrameLink(_FrameLink):
             super().finish(error)
         else:
             self.part().abandon()
-            if self._answer is not None:
+            if self._answer is not None and not self._answer.done():
                 self._answer.set_exception(error or ConnectionFailed(f"{self.remote} closed the stream at once"))
 
 

@@ -16,7 +16,7 @@ from asyncray.rpc.stream import FrameStream
 from asyncray.simulation.network import Conditions
 
 from ...rpc.endpoints import ROUTE, Recorder, number_of, release
-from .laboratory import EXACT, Laboratory, simulated
+from .laboratory import EXACT, REMOTE, Laboratory, simulated
 
 
 def echo(stream: FrameStream, message: list[Any]) -> None:
@@ -424,3 +424,15 @@ def test_a_stream_that_is_closed_while_its_window_is_full_says_so() -> None:
         assert len(server.last.recorder.messages) == 1
 
     lab.run(run())
+
+
+@simulated
+async def test_an_opening_that_was_cancelled_may_lose_its_connection_before_it_notices(lab: Laboratory) -> None:
+    server = await lab.serve()
+    channel = await lab.connect(server.tcp)
+    opening = asyncio.get_running_loop().create_task(lab.open(channel, Recorder()))
+    await asyncio.sleep(REMOTE)  # it has asked, and there is no answer yet
+    opening.cancel()
+    lab.client.call(channel.close)
+    with pytest.raises(asyncio.CancelledError):
+        await opening
