@@ -5,17 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import subprocess
-from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 
 import asyncray
 from asyncray import ObjectRef
-from asyncray.errors import OutOfDiskError
 from asyncray.testing import Cluster
 
 from .conftest import runtime
@@ -121,27 +116,3 @@ async def test_views_of_a_driver_that_leaves_keep_what_they_show() -> None:
             await asyncio.sleep(0)
             assert [int(array.sum()) for array in arrays] == [sum_of(number) for number in range(2 * FULL)]
             assert all((other == 7).all() for other in others)
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 24 MB."""
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", tmp_path]).returncode:
-        pytest.skip("file systems cannot be mounted here")
-    yield tmp_path
-    subprocess.run(["umount", "--lazy", tmp_path], check=True)
-
-
-async def test_a_disk_that_is_full_as_well_is_an_error_and_loses_nothing(small_disk: Path) -> None:
-    async with asyncray.init(num_cpus=1, object_store_memory=MEMORY, object_spilling_directory=str(small_disk)):
-        held: list[Array] = []
-        with pytest.raises(OutOfDiskError, match=rf"of the object store's {MEMORY} bytes .* No space left on device"):
-            for number in range(3 * FULL):
-                held.append(await (await asyncray.put(np.arange(number, number + SIZE // 8))))
-        assert len(held) > FULL
-        assert [int(array.sum()) for array in held] == [sum_of(number) for number in range(len(held))]
-        del held[-4:]
-        gc.collect()
-        for number in range(3):
-            held.append(await (await asyncray.put(np.full(SIZE, number, np.uint8))))
-        assert [int(array[-1]) for array in held[-3:]] == [0, 1, 2]
