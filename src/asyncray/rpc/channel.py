@@ -63,7 +63,7 @@ class GrpcChannel:
 
     def close(self) -> None:
         for stream in list(self._connection.streams.values()):
-            if isinstance(stream, ClientFrameLink) and stream.opened.done():
+            if isinstance(stream, ClientFrameLink) and stream.is_open:
                 stream.frames.close()
         self._connection.close()
 

@@ -107,6 +107,11 @@ class ClientFrameLink(_FrameLink):
         self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when the server has taken the stream."""
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the server has taken the stream, and somebody was there to learn of it."""
+        return self.opened.done() and not self.opened.cancelled()
+
     def end(self, error: Exception | None) -> None:
         if self.over:
             return
@@ -146,11 +151,12 @@ class ClientFrameLink(_FrameLink):
         self._finish(error_of_reset(code, self.remote))
 
     def _finish(self, error: Exception | None) -> None:
-        if self.over or self.opened.done():
+        if self.over or self.is_open:
             super()._finish(error)
-        else:
-            self._leave()
-            self.frames.abandon()
+            return
+        self._leave()
+        self.frames.abandon()
+        if not self.opened.done():
             self.opened.set_exception(error or ConnectionFailed(f"{self.remote} closed the stream at once"))
 
 

@@ -281,6 +281,17 @@ async def test_a_cancelled_open_leaves_no_stream(server: Server, channel: Channe
     assert not recorder.messages
 
 
+async def test_who_gave_up_opening_a_stream_is_not_told_of_its_end(server: Server, channel: Channel) -> None:
+    recorder = Recorder()
+    opening = asyncio.create_task(channel.open(ROUTE, recorder))
+    await asyncio.sleep(0)
+    opening.cancel()
+    channel.close()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    assert recorder.ends == []
+
+
 async def test_a_first_message_that_cannot_be_sent_opens_nothing(server: Server, channel: Channel) -> None:
     with pytest.raises(TypeError):
         await channel.open(ROUTE, Recorder(), (messages.RELEASE, object()))

@@ -430,9 +430,11 @@ def test_a_stream_that_is_closed_while_its_window_is_full_says_so() -> None:
 async def test_an_opening_that_was_cancelled_may_lose_its_connection_before_it_notices(lab: Laboratory) -> None:
     server = await lab.serve()
     channel = await lab.connect(server.tcp)
-    opening = asyncio.get_running_loop().create_task(lab.open(channel, Recorder()))
+    recorder = Recorder()
+    opening = asyncio.get_running_loop().create_task(lab.open(channel, recorder))
     await asyncio.sleep(REMOTE)  # it has asked, and there is no answer yet
     opening.cancel()
     lab.client.call(channel.close)
     with pytest.raises(asyncio.CancelledError):
         await opening
+    assert recorder.ends == []
