@@ -180,7 +180,7 @@ class WorkerPool(Manager):
         if self._stopping:
             return
         starting = ready = 0
-        for worker in self.workers.values():  # after each claim and release: one plain pass
+        for worker in self.workers.values():  # for each claim that waits: one plain pass
             if not worker.ending:
                 starting += worker.session is None
                 ready += not worker.dedicated
