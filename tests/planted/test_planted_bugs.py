@@ -19,6 +19,7 @@ from asyncray.worker.actor_client import ActorClient
 from asyncray.worker.arrivals import Arrivals
 from asyncray.worker.blocking import Blocking
 from asyncray.worker.execution import Executor
+from asyncray.worker.leases import Leases
 from asyncray.worker.objects import Objects
 from asyncray.worker.ownership import Ownership
 from asyncray.worker.pipeline import Pipeline
@@ -84,7 +85,7 @@ def test_a_blocked_lease_that_ends_and_counts_as_one_less_at_work() -> None:
 
 def test_leases_of_a_lost_node_that_stay_with_their_pipelines() -> None:
     """The invariants: a lease is over, and listed."""
-    assert_caught(Submitter._node_lost, "self._lose(lease, str(cause))", "self._forget(lease)", profile="dying nodes")
+    assert_caught(Leases._node_lost, "self._lose(lease, str(cause))", "self._forget(lease)", profile="dying nodes")
 
 
 def test_leases_of_a_dead_driver_that_stay() -> None:
@@ -109,12 +110,12 @@ def test_actors_of_a_dead_driver_that_live_on() -> None:
 def test_a_retry_too_many() -> None:
     """A task without retries has run twice."""
     right = "task.retries == 0"
-    assert_caught(Submitter._lose, right, f"{right} and task.template.max_retries", profile="dying workers")
+    assert_caught(Submitter.lost, right, f"{right} and task.template.max_retries", profile="dying workers")
 
 
 def test_a_retry_that_is_refused_to_a_task_that_has_as_many_as_it_needs() -> None:
     """The program: WorkerCrashedError of a task that runs again always."""
-    assert_caught(Submitter._lose, "task.retries == 0", "task.retries <= 0", profile="dying workers")
+    assert_caught(Submitter.lost, "task.retries == 0", "task.retries <= 0", profile="dying workers")
 
 
 def test_a_task_without_retries_that_is_sent_with_others() -> None:
@@ -134,7 +135,7 @@ def test_a_task_that_may_run_again_though_its_result_has_come() -> None:
 
 def test_a_task_of_a_lost_worker_that_stays_in_flight_and_is_queued_again() -> None:
     """The invariants: the task is in two places."""
-    assert_caught(Submitter._lose, "self.in_flight.pop(task.id, None)", "pass", profile="dying workers")
+    assert_caught(Submitter.lost, "self.in_flight.pop(task.id, None)", "pass", profile="dying workers")
 
 
 def test_a_list_of_tasks_handed_back_that_is_dropped_by_who_gets_it() -> None:

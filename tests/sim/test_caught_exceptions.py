@@ -9,7 +9,7 @@ import pytest
 import asyncray
 from asyncray.simulation.world import SimulationFailed
 from asyncray.testing import SimCluster
-from asyncray.worker.submission import Submitter
+from asyncray.worker.leases import Leases
 
 
 @asyncray.remote
@@ -18,7 +18,7 @@ def double(number: int) -> int:
 
 
 def test_an_exception_that_is_caught_by_whoever_catches_all_fails_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(self: Submitter, *fields: object) -> None:
+    def fail(self: Leases, *fields: object) -> None:
         raise ZeroDivisionError("the handler of a message has a bug")
 
     async def program(cluster: SimCluster) -> None:
@@ -26,6 +26,6 @@ def test_an_exception_that_is_caught_by_whoever_catches_all_fails_the_run(monkey
         async with asyncray.init():
             await asyncio.wait([double.remote(1)], timeout=5)
 
-    monkeypatch.setattr(Submitter, "_on_granted", fail)
+    monkeypatch.setattr(Leases, "_on_granted", fail)
     with pytest.raises(SimulationFailed, match=r"driver 1 has logged: .* its receiver failed: ZeroDivisionError"):
         SimCluster(1).run(program)

@@ -223,7 +223,7 @@ class Nodes:
         if now < self._next_look:
             return
         self._next_look = now + self._runtime.config.link_idle_timeout / (_LOOKS - 1)
-        needed = self._runtime.submitter.nodes_needed()
+        needed = self._runtime.submitter.leases.nodes_needed()
         for link in self.all():
             if link is self.own or link.awaits_answers or link.target in needed:
                 link.unused = 0

@@ -8,6 +8,7 @@ unknown or longer duration go one at a time, so that none waits behind another w
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol
 
 from asyncray.config import Config
@@ -21,9 +22,7 @@ _LEAST_SERVICE_TIME = 50e-6
 
 
 class Port(Protocol):
-    """What the pipeline asks of its surroundings."""
-
-    def send_tasks(self, lease: Lease, tasks: list[PendingTask]) -> None: ...
+    """Where the pipeline gets leases, and gives them back."""
 
     def request_leases(self, pipeline: Pipeline, count: int) -> None: ...
 
@@ -96,7 +95,15 @@ class Lease:
 class Pipeline:
     """Tasks of one shape, and the leases for them."""
 
-    def __init__(self, demand: Resources, port: Port, config: Config, place: Place | None = None) -> None:
+    def __init__(
+        self,
+        demand: Resources,
+        send: Callable[[Lease, list[PendingTask]], None],
+        port: Port,
+        config: Config,
+        place: Place | None = None,
+    ) -> None:
+        """`send`: gets tasks to the worker of a lease."""
         self.demand = demand
         self.place = place
         """The node that is asked for leases, unless it is this process's; it may name another."""
@@ -104,6 +111,7 @@ class Pipeline:
         self.leases: dict[bytes, Lease] = {}
         self.requested = 0
         """Lease requests that have not been answered."""
+        self._send = send
         self._port = port
         self._config = config
 
@@ -118,7 +126,7 @@ class Pipeline:
             lease = self._roomiest(queue[0])
             if lease is None:
                 break
-            self._port.send_tasks(lease, self._take(lease))
+            self._send(lease, self._take(lease))
         self._adjust_requests(now)
 
     def granted(self, lease: Lease, now: float) -> None:

@@ -207,7 +207,7 @@ class Runtime:
             self._sweeper.cancel()
         if self.keeps_views:
             self.store.keep_views()
-        self.submitter.return_idle_leases()
+        self.submitter.leases.return_idle()
         self.submitter.postponed.close()
         self.control.close()
         self.peers.close()

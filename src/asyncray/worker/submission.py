@@ -1,23 +1,21 @@
-"""Tasks on their way out: dependencies, leases, dispatch, results, retries."""
+"""Tasks on their way out: dependencies, dispatch, results, retries."""
 
 from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Container
 from typing import TYPE_CHECKING, Any
 
 from asyncray import messages, serialization
-from asyncray.errors import AsyncrayError, NodeDiedError, OutOfMemoryError, SchedulingError, WorkerCrashedError
+from asyncray.errors import AsyncrayError, OutOfMemoryError, WorkerCrashedError
 from asyncray.ids import return_id, store_key
 from asyncray.memory_shortage import MemoryShortage
-from asyncray.messages import ERROR, INLINE, OK, STORED, Address
+from asyncray.messages import ERROR, INLINE, OK, STORED
 from asyncray.worker.arguments import Entry
 from asyncray.worker.dependencies import Dependencies
-from asyncray.worker.lease_use import LeaseUse, use_for
+from asyncray.worker.leases import Leases
 from asyncray.worker.locality import preferred_node
 from asyncray.worker.location import Location, Place
-from asyncray.worker.node_link import NodeLink
 from asyncray.worker.objects import PENDING
 from asyncray.worker.peers import PeerLink
 from asyncray.worker.pipeline import Lease, Pipeline
@@ -30,9 +28,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_CAUSE_WAIT = 2.0
-"""Seconds that a node may take to say why a worker ended, after its stream has."""
-
 
 class Submitter:
     """The tasks of this process, from the call to the result."""
@@ -42,32 +37,14 @@ class Submitter:
         self._pipelines: dict[tuple[Any, ...], Pipeline] = {}
         """By what their tasks have in common: see `_key`."""
         self._dirty: dict[Pipeline, None] = {}
-        self._requests: dict[int, tuple[Pipeline, NodeLink, tuple[str, bool]]] = {}
-        """Each with the task that it names: see `Lease.use`."""
-        self._next_request = 0
         self._cancelled: dict[Pipeline, int] = {}
         """How many cancelled tasks may be in the queue."""
-        self._by_worker: dict[bytes, Lease] = {}
-        self._leases: dict[bytes, Lease] = {}
         self.in_flight: dict[bytes, PendingTask] = {}
         """Sent tasks and actor calls, by task id."""
-        self.uses = LeaseUse(runtime.nodes)
+        self.leases = Leases(runtime)
         self.postponed = Postponed(runtime.loop, runtime.config, self._enqueue)
         self.dependencies = Dependencies(runtime)
         runtime.peers.handlers |= {messages.RESULT: self.on_result, messages.HANDBACK: self._on_handback}
-        runtime.peers.on_lost.append(self._link_lost)
-        runtime.peers.needed.append(self._workers_leased)
-        runtime.nodes.handlers |= {
-            messages.LEASE_GRANTED: self._on_granted,
-            messages.LEASE_SPILLED: self._on_spilled,
-            messages.LEASE_FAILED: self._on_failed,
-            messages.LEASE_RECLAIM: self._on_reclaim,
-            messages.LEASE_LOST: self._on_lease_lost,
-        }
-        runtime.nodes.on_lost.append(self._node_lost)
-
-    def _workers_leased(self) -> Container[bytes]:
-        return self._by_worker
 
     # ---------------------------------------------------------------- submitting
 
@@ -109,9 +86,11 @@ class Submitter:
         key = template.key if place is None else self._key(task)
         pipeline = self._pipelines.get(key)
         if pipeline is None:
-            pipeline = self._pipelines[key] = Pipeline(template.demand, self, self._runtime.config, place)
+            pipeline = self._pipelines[key] = Pipeline(
+                template.demand, self._send, self.leases, self._runtime.config, place
+            )
         pipeline.add(task)
-        self._touch(pipeline)
+        self.touch(pipeline)
 
     def _key(self, task: PendingTask) -> tuple[Any, ...]:
         """The demand of the task, and to which node it goes if that is not this process's."""
@@ -128,7 +107,7 @@ class Submitter:
         task.node_id = None if place is None else place[0]
         return place
 
-    def _touch(self, pipeline: Pipeline) -> None:
+    def touch(self, pipeline: Pipeline) -> None:
         """Has `assign` called once, after everything else of this turn."""
         if pipeline not in self._dirty:
             self._dirty[pipeline] = None
@@ -148,7 +127,7 @@ class Submitter:
     def joined(self) -> None:
         """The process has a node now: what was submitted before can go."""
         for pipeline in self._pipelines.values():
-            self._touch(pipeline)
+            self.touch(pipeline)
 
     def fail_all(self, error: BaseException) -> None:
         """The process could not join a cluster."""
@@ -158,16 +137,12 @@ class Submitter:
 
     def sweep(self, now: float) -> None:
         """Returns leases that have been idle; says what the others are used for."""
-        self.uses.look(self._leases.values())
+        self.leases.look()
         for key, pipeline in list(self._pipelines.items()):
             pipeline.expire(now)
             if pipeline.idle():
                 self._cancelled.pop(pipeline, None)
                 del self._pipelines[key]
-
-    def nodes_needed(self) -> set[str]:
-        """Where this process has leases, or has asked for some."""
-        return {lease.node for lease in self._leases.values()} | {node.target for _, node, _ in self._requests.values()}
 
     def withdraw(self, reference: Reference) -> None:
         """Lets go of the task of a reference that has just been cancelled, unless it has been sent."""
@@ -186,17 +161,15 @@ class Submitter:
     def _drop_from_queue(self, task: PendingTask, pipeline: Pipeline) -> None:
         self.let_go(task)
         self._cancelled[pipeline] = self._cancelled.get(pipeline, 0) + 1
-        self._touch(pipeline)
+        self.touch(pipeline)
 
     def withdrawn(self, task: PendingTask) -> bool:
         """Whether its reference has been cancelled: what has not been sent need not run any more."""
         return type(task.returns) is not list and self._runtime.objects.is_cancelled(task.returns)  # type: ignore[arg-type]
 
-    # ------------------------------------------------- what the pipelines ask for
-
-    def send_tasks(self, lease: Lease, tasks: list[PendingTask]) -> None:
+    def _send(self, lease: Lease, tasks: list[PendingTask]) -> None:
         if lease.told is None or lease.use[1] is not (tasks[0].retries != 0):
-            self.uses.tell(lease, tasks[0])  # a task without retries is always sent alone
+            self.leases.uses.tell(lease, tasks[0])  # a task without retries is always sent alone
         link = self._runtime.peers.link(lease.address)
         in_flight = self.in_flight
         for task in tasks:
@@ -211,61 +184,6 @@ class Submitter:
                 link.tell(template)
             link.send((messages.TASK, task.id, template.number, task.arguments, task.references))
 
-    def request_leases(self, pipeline: Pipeline, count: int) -> None:
-        node = self._runtime.nodes.own
-        if node is None:  # not joined yet: `joined` asks again
-            pipeline.requested -= count
-            return
-        if node.lost:
-            self._runtime.loop.call_soon(self._refuse, pipeline, count)
-            return
-        place = pipeline.place
-        if place is not None:
-            node = self._runtime.nodes.other(place[1], place[0])
-        for _ in range(count):
-            self._request(pipeline, node, spilled=False)
-
-    def _request(self, pipeline: Pipeline, node: NodeLink, *, spilled: bool) -> None:
-        self._next_request += 1
-        use = use_for(pipeline.queue[0]) if pipeline.queue else ("", True)
-        self._requests[self._next_request] = (pipeline, node, use)
-        node.send(messages.LEASE_REQUEST, self._next_request, pipeline.demand, self._runtime.job_id, spilled, *use)
-
-    def _refuse(self, pipeline: Pipeline, count: int) -> None:
-        for _ in range(count):
-            pipeline.refused()
-        while pipeline.queue:
-            self.fail(pipeline.queue.popleft(), NodeDiedError("this process has lost its node manager"))
-
-    def cancel_requests(self, pipeline: Pipeline) -> None:
-        for number, (requester, node, _) in list(self._requests.items()):
-            if requester is pipeline:
-                del self._requests[number]
-                pipeline.refused()
-                node.send(messages.LEASE_CANCEL, number)
-
-    def return_idle_leases(self) -> None:
-        """This process ends. A worker that is left with a lease is ended by its node, for nobody wants what it runs;
-        one that only lies idle may own what others borrow."""
-        for lease in list(self._leases.values()):
-            if not lease.in_flight:
-                self.return_lease(lease)
-
-    def return_lease(self, lease: Lease) -> None:
-        self._forget(lease)
-        self._tell_node(lease)
-
-    def _tell_node(self, lease: Lease) -> None:
-        """The lease is over; if it is so already, the node heeds it not."""
-        node = self._runtime.nodes.find(lease.node)
-        if node is not None:
-            node.send(messages.LEASE_RETURN, lease.lease_id)
-
-    def _forget(self, lease: Lease) -> None:
-        self._leases.pop(lease.lease_id, None)
-        if self._by_worker.get(lease.address[0]) is lease:
-            del self._by_worker[lease.address[0]]
-
     # -------------------------------------------------------------------- results
 
     def on_result(self, link: PeerLink, task_id: bytes, status: int, returns: list[Any], microseconds: int) -> None:
@@ -277,7 +195,7 @@ class Submitter:
         assert lane is not None
         lane.completed(task, microseconds)
         if type(lane) is Lease:
-            self._touch(lane.pipeline)
+            self.touch(lane.pipeline)
         objects = self._runtime.objects
         outcome = task.returns
         if status == OK:
@@ -325,6 +243,16 @@ class Submitter:
                 self._runtime.ownership.result_contains(task_id, link.address, [(None, slot[2]) for slot in slots])
             self._runtime.schedule_turn()
 
+    def _on_handback(self, link: PeerLink, task_ids: list[bytes]) -> None:
+        lease = self.leases.by_worker.get(link.process_id)
+        if lease is not None:
+            for task_id in task_ids:
+                task = self.in_flight.pop(task_id, None)
+                if task is not None and self.withdrawn(task):
+                    self._drop_from_queue(task, lease.pipeline)
+            lease.pipeline.handed_back(lease, task_ids)
+            self.touch(lease.pipeline)
+
     def fail(self, task: PendingTask, error: BaseException) -> None:
         """The task will never have a result."""
         self.fail_with(task, serialization.dumps_error(error))
@@ -346,84 +274,9 @@ class Submitter:
                     runtime.ownership.release_task(reference)
             runtime.schedule_turn()
 
-    # --------------------------------------------------------------------- leases
-
-    def _on_granted(
-        self, node: NodeLink, number: int, lease_id: bytes, address: Address, instances: dict[str, list[int]]
-    ) -> None:
-        request = self._requests.pop(number, None)
-        if request is None:  # cancelled in the meantime
-            node.send(messages.LEASE_RETURN, lease_id)
-            return
-        pipeline, _, use = request
-        lease = Lease(lease_id, address, instances, node.target, pipeline, self._runtime.loop.time(), use)
-        self._leases[lease_id] = lease
-        self._by_worker[address[0]] = lease
-        link = self._runtime.peers.link(address)
-        job = {} if link.leased else self._runtime.job
-        link.leased = True
-        link.send((messages.LEASED, self._runtime.job_id, job, instances))  # before the tasks, on the same stream
-        pipeline.granted(lease, self._runtime.loop.time())
-
-    def _on_spilled(self, node: NodeLink, number: int, target: str) -> None:
-        pipeline, *_ = self._requests.pop(number, (None,))
-        if pipeline is not None:
-            self._request(pipeline, self._runtime.nodes.other(target), spilled=True)
-
-    def _on_failed(self, node: NodeLink, number: int, reason: str) -> None:
-        pipeline, *_ = self._requests.pop(number, (None,))
-        if pipeline is not None:
-            pipeline.refused()
-            while pipeline.queue:
-                self.fail(pipeline.queue.popleft(), SchedulingError(reason))
-
-    def _on_reclaim(self, node: NodeLink, lease_id: bytes, drain: bool) -> None:
-        lease = self._leases.get(lease_id)
-        if lease is not None:
-            lease.pipeline.reclaim(lease, drain)
-
-    def _on_handback(self, link: PeerLink, task_ids: list[bytes]) -> None:
-        lease = self._by_worker.get(link.process_id)
-        if lease is not None:
-            for task_id in task_ids:
-                task = self.in_flight.pop(task_id, None)
-                if task is not None and self.withdrawn(task):
-                    self._drop_from_queue(task, lease.pipeline)
-            lease.pipeline.handed_back(lease, task_ids)
-            self._touch(lease.pipeline)
-
     # --------------------------------------------------------------------- losses
 
-    def _link_lost(self, link: PeerLink, cause: str) -> None:
-        lease = self._by_worker.get(link.process_id)
-        if lease is not None and not lease.lost:
-            lease.lost = True
-            self._runtime.loop.call_later(_CAUSE_WAIT, self._give_up, lease, cause)
-
-    def _give_up(self, lease: Lease, cause: str) -> None:
-        """The node has not said that the worker died: it is merely out of reach."""
-        if self._leases.get(lease.lease_id) is lease:
-            self._tell_node(lease)
-            self._lose(lease, cause)
-
-    def _on_lease_lost(self, node: NodeLink, lease_id: bytes, cause: str, shortage: dict[str, Any] | None) -> None:
-        lease = self._leases.get(lease_id)
-        if lease is not None:
-            self._lose(lease, cause, MemoryShortage.from_wire(shortage) if shortage is not None else None)
-
-    def _node_lost(self, node: NodeLink, cause: NodeDiedError) -> None:
-        for number, (pipeline, asked, _) in list(self._requests.items()):
-            if asked is node:
-                del self._requests[number]
-                if pipeline.place is not None and pipeline.place[1] == node.target:
-                    pipeline.place = None
-                pipeline.refused()
-                self._touch(pipeline)
-        for lease in list(self._leases.values()):
-            if lease.node == node.target:
-                self._lose(lease, str(cause))
-
-    def _lose(self, lease: Lease, cause: str, shortage: MemoryShortage | None = None) -> None:
+    def lost(self, lease: Lease, cause: str, shortage: MemoryShortage | None) -> None:
         """The worker of a lease has ended. Its tasks run again, as far as their retries go.
 
         A worker runs its tasks in order, but results that it had not sent are lost with it: of several
@@ -431,10 +284,6 @@ class Submitter:
         where the next crash names the culprit. A task without retries is always sent alone.
         If memory ran short, they wait before that.
         """
-        if self._leases.get(lease.lease_id) is not lease:
-            return
-        lease.lost = True
-        self._forget(lease)
         pipeline = lease.pipeline
         tasks = pipeline.lost(lease)
         retried = []
@@ -459,4 +308,4 @@ class Submitter:
                 delay = self.postponed.add(task)
                 _log.warning("%s() runs again in %g s: its worker was ended, for %s", task.template.name, delay, cause)
         pipeline.retry(retried)
-        self._touch(pipeline)
+        self.touch(pipeline)

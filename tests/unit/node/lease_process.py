@@ -88,7 +88,9 @@ class Process:
         if pipeline is None:
             if not self.pipelines:
                 self._loop.call_later(SWEEP, self._sweep)
-            pipeline = self.pipelines[template.key] = Pipeline(template.demand, self, self.world.config)
+            pipeline = self.pipelines[template.key] = Pipeline(
+                template.demand, self.send_tasks, self, self.world.config
+            )
         pipeline.add(task)
         self._touch(pipeline)
         return task

@@ -46,7 +46,7 @@ class Elsewhere:
 
     def __init__(self) -> None:
         self.needed: set[str] = set()
-        submitter = SimpleNamespace(nodes_needed=lambda: self.needed)
+        submitter = SimpleNamespace(leases=SimpleNamespace(nodes_needed=lambda: self.needed))
         runtime: Any = SimpleNamespace(
             stopping=False, config=Config(), submitter=submitter, spawn=lambda coroutine, *, name: coroutine.close()
         )

@@ -21,7 +21,7 @@ class Bench:
     """A pipeline, and a record of what it asks for. Tasks are called by numbers, leases by letters."""
 
     def __init__(self, config: Config = CONFIG) -> None:
-        self.pipeline = Pipeline(DEMAND, self, config)
+        self.pipeline = Pipeline(DEMAND, self.send_tasks, self, config)
         self.now = 0.0
         self.sent: list[tuple[str, list[int]]] = []
         self.returned: list[str] = []

@@ -139,7 +139,7 @@ def _fate_of_holder(node: NodeManager, runtime: Runtime | None, lease: Lease) ->
     who = process_name(node.sessions, lease.holder)
     if runtime is None:
         return f"{who}, which is dead"
-    known = runtime.submitter._leases.get(lease.lease_id)
+    known = runtime.submitter.leases.held.get(lease.lease_id)
     if known is None:
         return f"{who}, which does not know of it"
     tasks = len(known.in_flight) + len(known.pipeline.queue)

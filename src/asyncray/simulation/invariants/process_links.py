@@ -86,7 +86,7 @@ def idle(runtime: Runtime) -> Iterator[str]:
             yield f"{where}: its link with process {short(link.process_id)} is of no use any more"
     for _ in runtime.peers._farewells:
         yield f"{where}: a link with a process from which it has parted has not ended"
-    needed = runtime.submitter.nodes_needed()
+    needed = runtime.submitter.leases.nodes_needed()
     for node in runtime.nodes._links.values():
         if not (node is runtime.nodes.own or node.awaits_answers or node.target in needed):
             yield f"{where}: its link with the node at {node.target} is of no use any more"

@@ -64,26 +64,26 @@ def inconsistencies(runtime: Runtime) -> Iterator[str]:
 def _leases(where: str, runtime: Runtime) -> Iterator[str]:
     submitter = runtime.submitter
     kept = {lease: pipeline for pipeline in submitter._pipelines.values() for lease in pipeline.leases.values()}
-    for lease_id, lease in submitter._leases.items():
+    for lease_id, lease in submitter.leases.held.items():
         what = f"{where}: lease {short(lease.lease_id)} of worker {short(lease.address[0])}"
         if lease.lease_id != lease_id:
             yield f"{what} is listed as {short(lease_id)}"
         if kept.get(lease) is not lease.pipeline:
             yield f"{what} is not in its pipeline"
-        if submitter._by_worker.get(lease.address[0]) is not lease:
+        if submitter.leases.by_worker.get(lease.address[0]) is not lease:
             yield f"{what} is not found by its worker"
         if lease.alone and not lease.in_flight:
             yield f"{what} takes no task, and has none"
         if lease.drain and not (lease.in_flight or lease.lost) and lease.pipeline not in submitter._dirty:
             yield f"{what} is to be returned, has no task, and is kept"
-    for lease in [*kept, *submitter._by_worker.values()]:
-        if submitter._leases.get(lease.lease_id) is not lease:
+    for lease in [*kept, *submitter.leases.by_worker.values()]:
+        if submitter.leases.held.get(lease.lease_id) is not lease:
             yield f"{where}: lease {short(lease.lease_id)} of worker {short(lease.address[0])} is over, and listed"
 
 
 def _pipeline(what: str, runtime: Runtime, pipeline: Pipeline) -> Iterator[str]:
     submitter, own = runtime.submitter, runtime.nodes.own
-    asked = sum(1 for requester, *_ in submitter._requests.values() if requester is pipeline)
+    asked = sum(1 for requester, *_ in submitter.leases.requests.values() if requester is pipeline)
     refusing = own is not None and own.lost
     if pipeline.requested != asked and not (refusing and pipeline.requested > asked):
         yield f"{what} has {asked} requests for leases, and {pipeline.requested} are counted"
@@ -93,7 +93,7 @@ def _pipeline(what: str, runtime: Runtime, pipeline: Pipeline) -> Iterator[str]:
 
 def _requests(where: str, runtime: Runtime) -> Iterator[str]:
     pipelines = set(runtime.submitter._pipelines.values())
-    for number, (pipeline, node, _) in runtime.submitter._requests.items():
+    for number, (pipeline, node, _) in runtime.submitter.leases.requests.items():
         if pipeline not in pipelines:
             yield f"{where}: request {number} for a lease is of a pipeline that is gone"
         if node.lost:
@@ -121,7 +121,7 @@ def _lane(what: str, lane: ActorLane) -> Iterator[str]:
 
 def _in_flight(where: str, runtime: Runtime) -> Iterator[str]:
     in_flight = runtime.submitter.in_flight
-    places: list[Lease | ActorLane] = [*runtime.submitter._leases.values(), *runtime.actors.lanes.values()]
+    places: list[Lease | ActorLane] = [*runtime.submitter.leases.held.values(), *runtime.actors.lanes.values()]
     sent = {task_id: task for place in places for task_id, task in place.in_flight.items()}
     for task_id in {**in_flight, **sent}:
         task = in_flight.get(task_id)
@@ -169,7 +169,7 @@ def exclusivity(runtimes: list[Runtime]) -> Iterator[str]:
     """A worker is leased to one process at a time."""
     holders: dict[bytes, Runtime] = {}
     for runtime in runtimes:
-        for worker_id in runtime.submitter._by_worker:
+        for worker_id in runtime.submitter.leases.by_worker:
             other = holders.setdefault(worker_id, runtime)
             if other is not runtime:
                 yield f"worker {short(worker_id)} is leased to {runtime_name(other)} and to {runtime_name(runtime)}"
@@ -183,9 +183,9 @@ def leftovers(runtime: Runtime, survivors: Survivors) -> Iterator[str]:
     for pipeline in submitter._pipelines.values():
         counts = f"{len(pipeline.queue)} tasks, {len(pipeline.leases)} leases, {pipeline.requested} requests"
         yield f"{where}: the pipeline for {in_words(pipeline.demand)} is kept, with {counts}"
-    for lease in submitter._leases.values():
+    for lease in submitter.leases.held.values():
         yield f"{where}: lease {short(lease.lease_id)} of worker {short(lease.address[0])} is kept"
-    for number in submitter._requests:
+    for number in submitter.leases.requests:
         yield f"{where}: request {number} for a lease is not answered"
     if submitter._cancelled:
         yield f"{where}: cancelled tasks are counted for {len(submitter._cancelled)} pipelines"

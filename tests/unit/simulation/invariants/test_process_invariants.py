@@ -56,7 +56,7 @@ def busy_driver() -> Runtime:
     link, _ = linked(runtime, WORKER), linked(runtime, OWNER)
     demand = {"CPU": 10_000}
     template = Template(1, b"f" * 16, "work", 1, demand=demand)
-    pipeline = Pipeline(demand, runtime.submitter, runtime.config)
+    pipeline = Pipeline(demand, runtime.submitter._send, runtime.submitter.leases, runtime.config)
     runtime.submitter._pipelines[template.key] = pipeline
     waiting, running, call, next_call = (
         PendingTask(bytes([number]) * 16, template, b"", runtime.ownership.own(bytes([number]) * 16 + bytes(4)))
@@ -67,10 +67,10 @@ def busy_driver() -> Runtime:
     waiting.held = [argument]
     pipeline.add(waiting)
     pipeline.requested = 1
-    runtime.submitter._requests[1] = (pipeline, own, ("f", True))
+    runtime.submitter.leases.requests[1] = (pipeline, own, ("f", True))
     lease = Lease(b"lease---", WORKER, {}, own.target, pipeline, 0.0)
-    runtime.submitter._leases[lease.lease_id] = pipeline.leases[lease.lease_id] = lease
-    runtime.submitter._by_worker[WORKER[0]] = lease
+    runtime.submitter.leases.held[lease.lease_id] = pipeline.leases[lease.lease_id] = lease
+    runtime.submitter.leases.by_worker[WORKER[0]] = lease
     lease.in_flight[running.id] = runtime.submitter.in_flight[running.id] = running
     lifetime = runtime.ownership.own(b"a" * 16 + bytes(4))
     lane = runtime.actors.lanes[b"a" * 16] = ActorLane(runtime.actors, b"a" * 16, lifetime)
@@ -96,7 +96,7 @@ def pipeline_of(runtime: Runtime) -> Pipeline:
 
 
 def lease_of(runtime: Runtime) -> Lease:
-    return next(iter(runtime.submitter._leases.values()))
+    return next(iter(runtime.submitter.leases.held.values()))
 
 
 def lane_of(runtime: Runtime) -> ActorLane:
@@ -128,7 +128,7 @@ def let_an_actor_go(runtime: Runtime) -> None:
 
 def ask_for_nothing(runtime: Runtime) -> None:
     pipeline_of(runtime).requested = 0
-    runtime.submitter._requests.clear()
+    runtime.submitter.leases.requests.clear()
 
 
 def miscount_requests(runtime: Runtime) -> None:
@@ -136,7 +136,7 @@ def miscount_requests(runtime: Runtime) -> None:
 
 
 def ask_a_lost_node(runtime: Runtime) -> None:
-    ((_, node, _),) = runtime.submitter._requests.values()
+    ((_, node, _),) = runtime.submitter.leases.requests.values()
     node.lost = True
 
 
@@ -147,7 +147,7 @@ def keep_a_drained_lease(runtime: Runtime) -> None:
 
 
 def keep_a_lease_that_is_over(runtime: Runtime) -> None:
-    runtime.submitter._leases.clear()
+    runtime.submitter.leases.held.clear()
 
 
 def stall_a_lane(runtime: Runtime) -> None:
