@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import stat
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
@@ -64,7 +65,10 @@ class Disk(Protocol):
         ...
 
     async def make_folder(self, path: str) -> None:
-        """Makes a folder that lasts, and those above it, unless they exist."""
+        """Makes a folder that lasts, and those above it, unless they exist.
+
+        PermissionError (EPERM) if others can put files there: it belongs to another user, or is a link.
+        """
         ...
 
     async def names(self, folder: str) -> list[str]:
@@ -102,7 +106,7 @@ class LocalDisk:
         await _run(_remove, path)
 
     async def make_folder(self, path: str) -> None:
-        await _run(_make_folder, path)
+        await _run(_make_own_folder, path)
 
     async def names(self, folder: str) -> list[str]:
         return sorted(await _run(os.listdir, folder))
@@ -197,6 +201,13 @@ def _remove(path: str) -> None:
         os.unlink(path)
     except IsADirectoryError:
         os.rmdir(path)
+
+
+def _make_own_folder(path: str) -> None:
+    _make_folder(path)
+    found = os.lstat(path)
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise PermissionError(errno.EPERM, "the folder was made by somebody else, or others may write to it", path)
 
 
 def _make_folder(path: str) -> None:

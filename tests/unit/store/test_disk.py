@@ -228,6 +228,22 @@ def test_folders_are_made_with_those_above_them_and_only_once(machine: Machine) 
     machine.run(main())
 
 
+@pytest.mark.parametrize("whose", ["a link", "open to all", "another user's"])
+def test_a_folder_in_which_others_can_put_files_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whose: str
+) -> None:
+    path = tmp_path / "spilled"
+    if whose == "a link":
+        path.symlink_to(tmp_path)
+    else:
+        path.mkdir(mode=0o700)
+    if whose == "open to all":
+        path.chmod(0o777)
+    elif whose == "another user's":
+        monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
+    assert asyncio.run(error_of(LocalDisk().make_folder(str(path)))) == errno.EPERM
+
+
 def test_a_folder_is_removed_only_when_it_is_empty(machine: Machine) -> None:
     async def main() -> None:
         path = machine.path("folder")
