@@ -26,6 +26,9 @@ ROUTE = "/asyncray.Node/Exchange"
 _DEAD_KEPT: Final = 10_000
 _REDIAL: Final = (0.1, 0.3, 1.0, 3.0)
 """Seconds before a node that must be told something is dialled again; the last, until it is known to be dead."""
+_MOST_REDIALS: Final = 600
+"""Half an hour, and more. The control plane would have said that such a node is dead, unless it does not know it; and
+what a node has not been told leaves it with copies that it can evict."""
 
 Handler = Callable[..., None]
 
@@ -215,7 +218,13 @@ class Exchange(Manager):
         for callback in self.on_lost:
             callback(link, cause)
         untold = self._untold.get(link.node_id)
-        if untold is not None and not self._stopping:
+        if untold is not None and untold.redials >= _MOST_REDIALS:
+            _log.warning(
+                "node %s is told no more which copies it can drop: it cannot be reached", link.node_id.hex()[:8]
+            )
+            untold.stop()
+            del self._untold[link.node_id]
+        elif untold is not None and not self._stopping:
             pause = _REDIAL[min(untold.redials, len(_REDIAL) - 1)]
             untold.redials += 1
             untold.stop()

@@ -11,6 +11,7 @@ import pytest
 
 from asyncray import messages
 from asyncray.config import DEFAULT, Config
+from asyncray.node import exchange as exchange_module
 from asyncray.node.exchange import ROUTE, ExchangeLink
 from asyncray.simulation.cluster import SimCluster
 from asyncray.simulation.network.traffic import kinds_of
@@ -98,6 +99,19 @@ def test_a_drop_arrives_and_is_acknowledged_whatever_happens_to_the_link(trouble
         await asyncio.sleep(40)
         assert set(arrived) == {1}
         assert one.manager.exchange._untold == {}
+
+    run(program)
+
+
+def test_a_node_that_nobody_knows_is_not_dialled_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchange_module, "_MOST_REDIALS", 3)
+
+    async def program(cluster: SimCluster, one: SimNode, other: SimNode) -> None:
+        there = one.manager.exchange
+        one.process.call(lambda: there.drop(b"?" * 16, "10.9.9.9:1", [KEY], freed=True))
+        assert there._untold
+        await asyncio.sleep(60)
+        assert there._untold == {} and there._links == {}
 
     run(program)
 
