@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Hashable, Iterable
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
+from typing import Final
 
 from asyncray.store.sources import Sources
+
+_STALE_KEPT: Final = 100
 
 
 class Pull:
@@ -55,7 +58,7 @@ class Pulls:
         pull.sources.add(sources)
         pull.waiting[request] = priority
         if self.queued.get(key) is pull:
-            heappush(self._heap, (pull.rank(), key))
+            self._push(pull)
         return pull
 
     def withdraw(self, request: Hashable, pull: Pull) -> bool:
@@ -64,7 +67,7 @@ class Pulls:
             return False
         if self.queued.get(pull.key) is pull:
             if pull.waiting:
-                heappush(self._heap, (pull.rank(), pull.key))
+                self._push(pull)
             else:
                 del self.queued[pull.key]
             return False
@@ -94,3 +97,10 @@ class Pulls:
         if self.active.get(pull.key) is pull:
             del self.active[pull.key]
             self._bytes -= pull.size
+
+    def _push(self, pull: Pull) -> None:
+        if len(self._heap) > _STALE_KEPT + 2 * len(self.queued):  # most are stale: while one does not fit, none goes
+            self._heap = [(queued.rank(), key) for key, queued in self.queued.items()]
+            heapify(self._heap)
+        else:
+            heappush(self._heap, (pull.rank(), pull.key))

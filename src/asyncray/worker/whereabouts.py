@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from asyncray import messages
+from asyncray.bounded import Remembered
 from asyncray.errors import NodeDiedError, ObjectLostError
 from asyncray.ids import store_key
 from asyncray.messages import STORED
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 Then = Callable[[Reference], object]
 
+_DEAD_KEPT: Final = 10_000
 _TELL_AGAIN: Final = (0.1, 0.3, 1.0, 3.0, 10.0)
 """Seconds before a node with which the connection was lost is told again what was freed."""
 
@@ -34,7 +36,7 @@ class Whereabouts:
         """By node: what has its primary or another known copy there."""
         self._searches: dict[Reference, tuple[Search, list[Then]]] = {}
         """Those that run, and whom to call in the end."""
-        self._dead: dict[bytes, None] = {}
+        self._dead: Remembered[bytes, None] = Remembered(_DEAD_KEPT)
         self._freed = RecentlyFreed()
         self._telling: dict[str, int] = {}
         """Addresses of nodes that are about to be told again what was freed, and how often they were in a row."""

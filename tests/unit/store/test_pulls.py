@@ -53,6 +53,20 @@ def test_a_pull_that_nobody_wants_any_more_is_not_begun_or_is_to_be_ended() -> N
     assert not pulls.withdraw(3, active)
 
 
+def test_what_is_not_wanted_any_more_takes_no_memory_while_the_first_in_line_waits() -> None:
+    pulls = Pulls(10, OWN)
+    pulls.add(1, b"a", 10, SOURCES, 0)
+    assert taken(pulls) == [b"a"]
+    pulls.add(2, b"b", 10, SOURCES, 0)
+    for request in range(3, 2000):
+        pulls.withdraw(request, pulls.add(request, b"%d" % request, 1, SOURCES, 1))
+        pulls.withdraw(request, pulls.add(request, b"b", 1, SOURCES, 1))
+    assert len(pulls._heap) < 200
+    assert taken(pulls) == []
+    pulls.ended(pulls.active[b"a"])
+    assert taken(pulls) == [b"b"]
+
+
 def test_who_comes_while_a_pull_is_being_given_up_waits_for_a_new_one() -> None:
     pulls = Pulls(10, OWN)
     old = pulls.add(1, b"a", 5, SOURCES, 0)
