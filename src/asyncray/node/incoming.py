@@ -163,6 +163,8 @@ class Incoming:
                     return None
                 self.pull.sources.add(answer.alternatives)
                 await self._receive(node, answer.bulk_address, block)
+                if self._trouble is not None:  # since the last byte came: too late for the timeout to say so
+                    raise self._trouble
                 open_there = False
                 return answer.number
         except Refusal:
