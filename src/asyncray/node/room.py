@@ -97,6 +97,10 @@ class Room:
                 self.admission.hasten(ticket, priority)
                 break
 
+    def is_waited_for(self, key: bytes) -> bool:
+        """Whether the node itself waits for room for the object."""
+        return any(ticket.key == key and ticket.client == NODE for ticket in self.tickets)
+
     def cancel(self, session: Session, number: int) -> bool:
         """Nobody waits for the creation any more. False if none is known by that number."""
         ticket = self.creations.pop((session, number), None)

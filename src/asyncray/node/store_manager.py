@@ -70,7 +70,7 @@ class StoreManager(Manager):
         )
         self._overflow_folder = _overflow_folder(spill_directories, session_directory)
         self._overflow = OverflowManager(self._overflow_folder, config, self._background, self._room)
-        self._pins = PinRequests(node_id, self._background, self._spill.restore)
+        self._pins = PinRequests(node_id, self._background, self._restore)
         self._spill.on_restored = self._settled
         self._spill.on_unreadable = self._unreadable
         self.on_first_held: Callable[[bytes], None] = lambda owner: None
@@ -150,7 +150,11 @@ class StoreManager(Manager):
         and ObjectLostError when the object is freed meanwhile. A cancelled caller leaves nothing.
         """
         waiting = self._pins.priority(key)
-        return await self._room.allocate(key, size, messages.FOR_WAIT if waiting is None else waiting)
+        try:
+            return await self._room.allocate(key, size, messages.FOR_WAIT if waiting is None else waiting)
+        except BaseException:
+            self._settled(key)
+            raise
 
     def seal_copy(self, key: bytes, *, backup: bool) -> None:
         """The copy can be read. It is a secondary one, evicted when memory is short. `backup`: its owner knows it."""
@@ -196,7 +200,7 @@ class StoreManager(Manager):
         News of an object may come here before its SEAL; and what is in an external store is brought back first.
         """
         if self._is_far(key) and key not in self._spill.unreadable:
-            self._spill.restore(key, messages.FOR_GET)
+            self._restore(key, messages.FOR_GET)
             return True
         return self.table.is_unsealed(key) and not self.table.is_written_by(NODE, key)
 
@@ -274,6 +278,12 @@ class StoreManager(Manager):
         self._advance()
 
     # ------------------------------------------------------------------ internals
+
+    def _restore(self, key: bytes, priority: int) -> None:
+        """Brings a spilled object back. Not while a copy waits for room that was asked for when the object was not here
+        yet: only one block of it can be written by the node at a time, and the end of that settles the key."""
+        if not self._room.is_waited_for(key):
+            self._spill.restore(key, priority)
 
     def _settled(self, key: bytes) -> None:
         self._pins.settled(key)

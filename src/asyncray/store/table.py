@@ -298,7 +298,7 @@ class ObjectTable:
         written = self._take_unsealed(NODE, key)
         assert written is not None
         block = self._sealed.get(key)
-        if written.freed or block is None or block.offset is not None:
+        if written.freed or block is None or block.offset is not None or block.size != written.size:
             self._give_back(written.offset)
             return False
         block.offset, block.in_overflow = written.offset, written.in_overflow

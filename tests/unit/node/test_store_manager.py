@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from asyncray import messages
+from asyncray.config import DEFAULT
 from asyncray.errors import ObjectLostError, ProtocolError
 
 from .puppet_node import Puppet
@@ -80,6 +82,28 @@ async def test_what_is_on_disk_is_read_back_for_all_who_want_it(node: Node) -> N
     assert read(node, node.worker) == [(requests[0], b"\1")]
     assert read(node, node.driver) == [(requests[1], b"\1")]
     assert node.store.table.statistics().restores == 1
+
+
+async def test_what_is_read_while_a_copy_of_it_waits_for_room_is_brought_back_after_that() -> None:
+    node = await Node(replace(DEFAULT, overflow_after=100.0)).start()
+    node.put(2, 5 * MIB)
+    node.pin(node.worker, 2)
+    node.put(1, MIB)
+    copy = asyncio.ensure_future(node.copy(1, 4 * MIB))
+    await asyncio.sleep(0)
+    await node.until_idle()
+    assert node.store.table.evict() and not node.store.table.in_arena(key(1)) and node.store.holds(key(1))
+    node.put(3, 3 * MIB)
+    node.pin(node.worker, 3)
+    await node.until_idle()
+    request = node.pin(node.driver, 1)
+    await asyncio.sleep(0.01)
+    node.worker.say(messages.UNPIN, key(2))
+    node.driver.say(messages.FREE, [key(2)])
+    await copy
+    await node.until_idle()
+    assert read(node, node.driver) == [(request, b"\1")]
+    await node.stop()
 
 
 @pytest.mark.parametrize("end", ["cancel", "free", "hang up"])
