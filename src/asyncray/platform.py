@@ -138,6 +138,21 @@ class Arenas(Protocol):
         ...
 
 
+def _is_running(pid: int) -> bool:
+    if pid <= 0:
+        return True
+    try:
+        os.kill(pid, 0)
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    state, threads = fields[0], int(fields[17])
+    return state not in (b"Z", b"X") or threads > 1
+
+
 def _exit(code: int) -> NoReturn:
     os._exit(code)
 
@@ -160,6 +175,8 @@ class Platform:
     clock: Callable[[], float] = time.perf_counter
     """Seconds, to measure how long user code runs. Any thread."""
     pid: int = field(default_factory=os.getpid)
+    is_running: Callable[[int], bool] = _is_running
+    """Whether a process of the machine, known by its pid, may still run; true if that cannot be told."""
     environment: MutableMapping[str, str] = field(default_factory=lambda: os.environ)
     exit: Callable[[int], NoReturn] = _exit
     """Ends the process at once, with this status."""

@@ -25,7 +25,18 @@ Handler = Callable[..., None]
 class Session:
     """One process, as this node knows it. Lives as long as its stream."""
 
-    __slots__ = ("__weakref__", "_sessions", "address", "job_id", "left", "pid", "process_id", "role", "stream")
+    __slots__ = (
+        "__weakref__",
+        "_sessions",
+        "address",
+        "ended_here",
+        "job_id",
+        "left",
+        "pid",
+        "process_id",
+        "role",
+        "stream",
+    )
 
     def __init__(self, sessions: Sessions, stream: FrameStream) -> None:
         self._sessions = sessions
@@ -37,6 +48,8 @@ class Session:
         self.job_id: bytes | None = None
         self.left = False
         """The process needs nothing of this node now: the end of the stream is not its death."""
+        self.ended_here = False
+        """This node has ended the session: the process may live on, and not know it yet."""
 
     def __repr__(self) -> str:
         return f"<session of {self.role or 'unknown'} {self.process_id.hex()[:8]} pid {self.pid}>"
@@ -60,6 +73,7 @@ class Session:
         handler(self, *message[1:])
 
     def on_close(self, stream: FrameStream, error: Exception | None) -> None:
+        self.ended_here = self.ended_here or stream.closed_here
         self._sessions.closed(self, error)
 
 
@@ -127,6 +141,7 @@ class Sessions(Manager):
         previous = self.by_process.get(session.process_id)
         if previous is not None:
             previous.stream.close(ProtocolError("the process registered again on another stream"))
+            previous.ended_here = True
             self.closed(previous, None)
         self.by_process[session.process_id] = session
         if job_id is not None and self.has_ended(job_id):

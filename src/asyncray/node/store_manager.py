@@ -19,6 +19,7 @@ from asyncray.node.pin_requests import Fetch, PinRequests
 from asyncray.node.room import Room
 from asyncray.node.sessions import Session, Sessions
 from asyncray.node.spill_manager import SpillManager
+from asyncray.node.survivors import Survivors
 from asyncray.platform import Platform
 from asyncray.rpc.service import Manager
 from asyncray.store.allocator import PAGE
@@ -68,6 +69,7 @@ class StoreManager(Manager):
             self._room.allocate,
             self._advance,
         )
+        self.survivors = Survivors(platform.is_running, self._client_ended)
         self._overflow_folder = _overflow_folder(spill_directories, session_directory)
         self._overflow = OverflowManager(self._overflow_folder, config, self._background, self._room)
         self._pins = PinRequests(node_id, self._background, self._restore)
@@ -128,6 +130,7 @@ class StoreManager(Manager):
         await self._spill.stop()
         self._room.stop()
         self._overflow.stop()
+        self.survivors.stop()
         if self._relief is not None:
             self._relief.cancel()
         self.arena.close()
@@ -357,6 +360,14 @@ class StoreManager(Manager):
             return
         self._room.session_lost(session)
         self._pins.session_lost(session)
+        if session.ended_here:
+            self.survivors.add(client, session.pid)
+        else:
+            self._client_ended(client)
+        self._advance()
+
+    def _client_ended(self, client: int) -> None:
+        """Its process does not use the arena any more: it is dead, or has left by itself, and keeps what it reads."""
         for key in self.table.client_lost(client):
             self._settled(key)
         self._advance()

@@ -83,6 +83,7 @@ class FrameStream:
         "_receiving",
         "_transport",
         "_unpack",
+        "closed_here",
         "receiver",
     )
 
@@ -108,6 +109,8 @@ class FrameStream:
         self._frame_limit = config.frame_limit
         self._receiving = False
         self._closed = False
+        self.closed_here = False
+        """This side has ended it: the process on the other may go on as if nothing had been."""
 
     def __repr__(self) -> str:
         return f"<stream {self.local_address} to {self.remote}{' closed' if self._closed else ''}>"
@@ -183,6 +186,7 @@ class FrameStream:
         `on_close` is called in the next turn of the loop. Closing again does nothing.
         """
         if not self._closed:
+            self.closed_here = True
             self.flush()
             self._transport.end(error)
             self.ended(error)

@@ -135,9 +135,13 @@ class World:
             entropy=Entropy(f"{self.seed}/{process.name}"),
             clock=self._clock,
             pid=process.pid,
+            is_running=self._is_running,
             environment={},
             exit=partial(_exit, process),
         )
+
+    def _is_running(self, pid: int) -> bool:
+        return any(process.pid == pid and process.alive for process in self.processes)
 
     def _died(self, process: Process, cause: str) -> None:
         self.transcript.note(process, f"is dead: {cause}")

@@ -71,13 +71,14 @@ class NodeStream:
         self._session = accept(self)
         self._down = OneWay(world, to_process)
         self.up = OneWay(world, lambda message: self._session.on_message(self, message))
-        self._over = False
+        self._over = self.closed_here = False
 
     def send(self, message: tuple[Any, ...]) -> None:
         self._down.send(message)
 
     def close(self, error: Exception | None = None) -> None:
         """By the node."""
+        self.closed_here = not self._over
         self._down.closed = True
         self._ended()
 

@@ -27,7 +27,7 @@ class Puppet:
     def __init__(self, node: PuppetNode, process_id: bytes, job_id: bytes | None) -> None:
         self.process_id = process_id
         self.told: list[tuple[Any, ...]] = []
-        self.closed = False
+        self.closed = self.closed_here = False
         (accept,) = node.sessions.streams.values()
         self._session: Session = accept(self)
         self.address = [process_id, b"n" * 16, f"/{process_id.hex()}.sock", ""]
@@ -64,7 +64,7 @@ class Puppet:
 
     def close(self, error: Exception | None = None) -> None:
         if not self.closed:
-            self.closed = True
+            self.closed = self.closed_here = True
             asyncio.get_running_loop().call_soon(self._session.on_close, self, error)
 
 

@@ -35,7 +35,14 @@ class Node:
     def __init__(self, config: Config = DEFAULT) -> None:
         self.sessions = Sessions(b"n" * 16, lambda: "here:1")
         self.disk = SimulatedDisk(random.Random(0))
-        platform = Platform(None, arenas=SimulatedArenas(self.disk), disk=self.disk)  # type: ignore[arg-type]
+        self.living = {1}
+        """Pids."""
+        platform = Platform(
+            None,  # type: ignore[arg-type]
+            arenas=SimulatedArenas(self.disk),
+            disk=self.disk,
+            is_running=lambda pid: pid in self.living,
+        )
         self.store = StoreManager(self.sessions, platform, 8 * MIB, config, b"n" * 16, ["/spilled"], "/session")
         self.dropped: list[bytes] = []
         self.freed: list[bytes] = []

@@ -63,6 +63,30 @@ async def test_a_creation_that_waits_is_taken_back(node: Node, end: str) -> None
     assert node.worker.heard(messages.CREATED) == []
 
 
+@pytest.mark.parametrize("end", ["makes no sense", "registers again"])
+async def test_what_a_process_uses_is_nobody_elses_until_it_has_ended_whatever_happens_to_its_session(
+    node: Node, end: str
+) -> None:
+    node.create(node.worker, 1, 5 * MIB)
+    node.put(2, MIB)
+    node.pin(node.worker, 2)
+    if end == "makes no sense":
+        node.worker.close(ProtocolError("no message is like this"))
+    else:
+        Puppet(node, node.worker.process_id, None)  # type: ignore[arg-type]
+    await asyncio.sleep(0.01)
+    node.driver.say(messages.FREE, [key(2)])
+    request = node.create(node.driver, 3, 4 * MIB)
+    await node.until_idle()
+    assert node.driver.heard(messages.CREATED) == [] and node.store.table.used == 6 * MIB
+    node.living.clear()
+    async with asyncio.timeout(10):
+        while not (created := node.driver.heard(messages.CREATED)):
+            await asyncio.sleep(0.01)
+    assert created[0][0] == request and node.store.table.used == 4 * MIB
+    assert node.store.survivors.clients == {}
+
+
 async def test_readers_are_asked_for_what_they_do_not_need(node: Node) -> None:
     node.put(1, 6 * MIB)
     node.pin(node.driver, 1)

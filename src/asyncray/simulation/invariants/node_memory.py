@@ -192,7 +192,7 @@ def _files(where: str, table: ObjectTable) -> Iterator[str]:
 
 
 def _clients(where: str, node: NodeManager, store: StoreManager) -> Iterator[str]:
-    table, numbers = store.table, {NODE, *store._clients.values()}
+    table, numbers = store.table, {NODE, *store._clients.values(), *store.survivors.clients}
     for session in store._clients:
         if node.sessions.by_process.get(session.process_id) is not session:
             yield f"{where}: {session_name(session)} is a client of the store, and its session has ended"
