@@ -9,7 +9,7 @@ import logging
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Container, Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -28,7 +28,6 @@ from asyncray.worker.actor_client import ActorClient
 from asyncray.worker.call_sites import RECORD_CALL_SITES, RecordingOwnership
 from asyncray.worker.context import TaskContext
 from asyncray.worker.control_link import ControlLink
-from asyncray.worker.effects import Effect, Forgotten, Free, Gone, OwnerDied, Released, ReplyReady, Send
 from asyncray.worker.freeing import Freeing
 from asyncray.worker.functions import FunctionTable
 from asyncray.worker.memory_rows import MemoryRows
@@ -41,6 +40,7 @@ from asyncray.worker.peers import PeerLink, Peers
 from asyncray.worker.puts import Puts
 from asyncray.worker.reading import Reader
 from asyncray.worker.reference import Execution, Reference
+from asyncray.worker.reference_counts import ReferenceCounts
 from asyncray.worker.store_client import StoreClient
 from asyncray.worker.submission import Submitter
 from asyncray.worker.whereabouts import Whereabouts
@@ -135,18 +135,11 @@ class Runtime:
         self.memory_rows = MemoryRows(self)
         self.executor: Executor | None = None
         """What runs calls of others; workers have one."""
-        self.peers.handlers |= {
-            messages.BORROW: self._on_borrow,
-            messages.BORROW_ACK: self._on_borrow_ack,
-            messages.RELEASE: self._on_release,
-            messages.CONFIRM: self._on_confirm,
-        }
         self.nodes.handlers[messages.WARNING] = _warned
         self.nodes.handlers[messages.NODE_DIED] = self._node_died
         self.peers.handlers[messages.LOG] = self._on_log
         self.control.handlers[messages.WARNING] = _log.warning
-        self.peers.on_lost.append(self._link_lost)
-        self.peers.needed.append(self._ties)
+        self.counts = ReferenceCounts(self)
 
     # ----------------------------------------------------------------- life
 
@@ -297,7 +290,7 @@ class Runtime:
             self.drain_dropped()
         self.submitter.turn()
         if self.ownership.effects:
-            self._apply_effects()
+            self.counts.apply()
 
     def run_inbox(self) -> None:
         """Makes the calls that `call_soon` has been given so far. Loop thread only."""
@@ -320,7 +313,7 @@ class Runtime:
             if dropped:
                 self.schedule_turn()
             if self.ownership.effects:
-                self._apply_effects()
+                self.counts.apply()
 
     def _sweep(self) -> None:
         """What need not happen at once: dropped references of an idle process, idle leases and links, unused pins."""
@@ -334,81 +327,6 @@ class Runtime:
         active, self._active = self._active, False
         interval = self.config.reference_sweep_interval if active else self.config.idle_sweep_interval
         self._sweeper = self.loop.call_later(interval, self._sweep)
-
-    def _apply_effects(self) -> None:
-        with self.ownership_lock:
-            effects = deque(self.ownership.take_effects())
-        try:
-            while effects:
-                effect = effects.popleft()
-                self._effect_handlers[type(effect)](self, effect)
-        except BaseException:  # one that fails must not take the others with it
-            with self.ownership_lock:
-                self.ownership.effects[:0] = effects
-            self.schedule_turn()
-            raise
-
-    def _send(self, effect: Send) -> None:
-        self.peers.link(effect.address).send(effect.message)
-
-    def _unused(self, effect: Free | Released) -> None:
-        self.objects.forget(effect.reference)
-        if self.actors.lanes:
-            self.actors.forget(effect.reference)
-
-    def _owner_died(self, effect: OwnerDied) -> None:
-        self.objects.owner_died(effect.reference)
-        if self.actors.lanes:
-            self.actors.owner_died(effect.reference)
-
-    def _gone(self, effect: Gone) -> None:
-        if effect.reference.state == 0:
-            self.objects.resolve(effect.reference, messages.GONE, None)
-
-    def _reply_ready(self, effect: ReplyReady) -> None:
-        assert self.executor is not None
-        self.executor.borrowed(effect.execution)
-
-    def _forgotten(self, effect: Forgotten) -> None:
-        """Only lineage kept the record, and the value went before."""
-
-    _effect_handlers: dict[type[Effect], Callable[[Runtime, Any], None]] = {  # noqa: RUF012
-        Send: _send,
-        Free: _unused,
-        Released: _unused,
-        OwnerDied: _owner_died,
-        Gone: _gone,
-        ReplyReady: _reply_ready,
-        Forgotten: _forgotten,
-    }
-
-    def _on_borrow(self, link: PeerLink, id: bytes, sequence: int) -> None:
-        with self.ownership_lock:
-            self.ownership.on_borrow(link.address, id, sequence)
-        self.schedule_turn()
-
-    def _on_borrow_ack(self, link: PeerLink, id: bytes, sequence: int, alive: bool) -> None:
-        with self.ownership_lock:
-            self.ownership.on_borrow_ack(link.address, id, sequence, alive)
-        self.schedule_turn()
-
-    def _on_release(self, link: PeerLink, id: bytes) -> None:
-        with self.ownership_lock:
-            self.ownership.on_release(link.address, id)
-        self.schedule_turn()
-
-    def _on_confirm(self, link: PeerLink, task_id: bytes) -> None:
-        with self.ownership_lock:
-            self.ownership.on_confirm(link.address, task_id)
-        self.schedule_turn()
-
-    def _link_lost(self, link: PeerLink, cause: str) -> None:
-        with self.ownership_lock:
-            self.ownership.process_lost(link.process_id)
-        self._apply_effects()
-
-    def _ties(self) -> Container[bytes]:
-        return self.ownership.ties
 
     def _node_died(self, node: NodeLink, node_id: bytes) -> None:
         self.nodes.node_died(node_id)
