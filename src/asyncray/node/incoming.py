@@ -78,6 +78,7 @@ class Incoming:
         """The node that is asked, or from which the object comes, at this moment."""
         self._answer: asyncio.Future[Answer] | None = None
         self._trouble: AsyncrayError | None = None
+        self._useless = False
         self._limit: asyncio.Timeout | None = None
         self._reached = 0
         """Bytes that are here."""
@@ -118,10 +119,10 @@ class Incoming:
         if node_id == self.source:
             self.answered(ConnectionFailed(f"the link was lost: {error}"))
 
-    def give_up_source(self, node_id: bytes, why: str) -> None:
-        """The node is dead, or what it has is to be used no more."""
+    def give_up_source(self, node_id: bytes, why: str, *, useless: bool = False) -> None:
+        """The node is dead; or what it has is `useless`, even if all of it is here."""
         if node_id == self.source and self._limit is not None and self._trouble is None:
-            self._trouble = Refusal(why)
+            self._trouble, self._useless = Refusal(why), useless
             self._limit.reschedule(asyncio.get_running_loop().time())
         else:
             self.pull.sources.exclude(node_id, why)
@@ -163,7 +164,7 @@ class Incoming:
                     return None
                 self.pull.sources.add(answer.alternatives)
                 await self._receive(node, answer.bulk_address, block)
-                if self._trouble is not None:  # since the last byte came: too late for the timeout to say so
+                if self._trouble is not None and self._useless:  # since the last byte came: too late for the timeout
                     raise self._trouble
                 open_there = False
                 return answer.number

@@ -229,7 +229,7 @@ class TransferManager(Manager):
         for key in keys:
             incoming = self.incoming.get(key)
             if freed and incoming is not None:
-                incoming.give_up_source(link.node_id, _FREED)
+                incoming.give_up_source(link.node_id, _FREED, useless=True)
             if self.copies.parent(key) != link.node_id or self._store.is_primary(key):
                 continue
             if freed:

@@ -63,16 +63,18 @@ class Surroundings:
         return None
 
 
-@pytest.mark.parametrize("freed", [False, True])
-async def test_what_is_freed_when_its_last_byte_has_come_leaves_no_copy(freed: bool) -> None:
+@pytest.mark.parametrize("end", ["", "it is dead", "its owner has freed it"])
+async def test_what_is_freed_when_its_last_byte_has_come_leaves_no_copy(end: str) -> None:
     around: Any = Surroundings()
     pull = Pull(KEY, 1000, Sources([[THERE, "there:1"]], b"n" * 16), 1)
     incoming = Incoming(pull, around, around, around, around.requests)
+    freed = "freed" in end
+    if end:
+        around.on_last_byte = lambda: incoming.give_up_source(THERE, end, useless=freed)
     if not freed:
         node, number = await incoming.run()
         assert (node.node_id, number) == (THERE, 0)
     else:
-        around.on_last_byte = lambda: incoming.give_up_source(THERE, "its owner has freed it")
         with pytest.raises(ObjectLostError, match="its owner has freed it"):
             await incoming.run()
     assert (around.sealed, around.aborted) == (not freed, freed)
