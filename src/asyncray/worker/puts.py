@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from asyncray import serialization
 from asyncray.ids import put_id, store_key
-from asyncray.messages import INLINE
+from asyncray.messages import INLINE, STORED
 from asyncray.serialization import Serialized
 from asyncray.worker.context import current_task
 from asyncray.worker.location import Location
@@ -15,6 +15,11 @@ from asyncray.worker.reference import Reference
 
 if TYPE_CHECKING:
     from asyncray.worker.runtime import Runtime
+
+
+_HAVE_A_VALUE: Final = (INLINE, STORED)
+"""Objects that a task has put before, and puts once more when it runs again in the same process. Others may read them,
+so they stay as they are."""
 
 
 class Puts:
@@ -37,14 +42,17 @@ class Puts:
             data = serialization.dumps(value)
             if len(data) <= runtime.config.inline_limit:
                 reference = self._new_reference()
-                reference.value = data
-                reference.state = INLINE
+                if reference.state not in _HAVE_A_VALUE:
+                    reference.value = data
+                    reference.state = INLINE
                 return ObjectRef(reference, runtime), None
         serialized = serialization.serialize(value)
         for inner in serialized.references:
             inner.check(runtime)
         reference = self._new_reference()
         ref = ObjectRef(reference, runtime)
+        if reference.state in _HAVE_A_VALUE:
+            return ref, None
         if serialized.references:
             with runtime.ownership_lock:
                 runtime.ownership.put_contains(reference, [inner._reference for inner in serialized.references])
@@ -58,7 +66,7 @@ class Puts:
         """Raises ObjectStoreFullError, OutOfDiskError."""
         context = current_task.get() or self._runtime.root
         location = await self._store(ref._reference, serialized, f"put by {context.name}")
-        self._runtime.objects.resolve_stored(ref._reference, location)
+        self._stored(ref._reference, location)
 
     def arguments(self, payload: bytes) -> ObjectRef:
         """Stores packed arguments in the background. Any thread."""
@@ -79,7 +87,14 @@ class Puts:
         except Exception as error:  # whatever it is: a task waits for the reference
             self._runtime.objects.fail(ref._reference, error)
         else:
-            self._runtime.objects.resolve_stored(ref._reference, location)
+            self._stored(ref._reference, location)
+
+    def _stored(self, reference: Reference, location: Location) -> None:
+        known = reference.value
+        if reference.state == STORED and type(known) is Location and known.node_id == location.node_id:
+            known.size = location.size  # it was stored before: the new copy has taken the old one's place
+        else:
+            self._runtime.objects.resolve_stored(reference, location)
 
     async def _store(self, reference: Reference, serialized: Serialized, origin: str) -> Location:
         runtime = self._runtime
