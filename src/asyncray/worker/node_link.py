@@ -153,14 +153,14 @@ class NodeLink:
         self._backlog = []
         if self.channel is not None:
             self.channel.close()
-        cause = NodeDiedError(f"the connection with the node at {self.target} ended: {error or 'it stopped'}")
+        text = f"the connection with the node at {self.target} ended: {error or 'it stopped'}"
         waiting: list[asyncio.Future[Any]] = [self.welcomed, *self._requests.values()]
         self._requests.clear()
         for future in waiting:
             if not future.done():
-                future.set_exception(cause)
+                future.set_exception(NodeDiedError(text))  # for each its own: an error keeps what waited for it
                 future.exception()  # it may be that nobody waits
-        self._nodes.failed(self, cause)
+        self._nodes.failed(self, NodeDiedError(text))
 
 
 class Nodes:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from types import SimpleNamespace
 from typing import Any
 
@@ -148,3 +150,27 @@ async def test_a_dial_that_fails_for_any_reason_loses_the_link() -> None:
         with pytest.raises(NodeDiedError):
             await link.request(messages.PROMOTE, b"key")
     assert link.lost and nodes.all() == []
+
+
+async def test_the_error_of_one_request_keeps_nothing_of_another_that_the_same_node_has_not_answered() -> None:
+    """An error keeps the frames in which it was raised, and the link may last as long as the process."""
+
+    class Value:
+        pass
+
+    async def ask(value: Value) -> None:
+        await here.link.request(messages.PROMOTE, b"key")
+
+    here = Elsewhere()
+    value = Value()
+    left = weakref.ref(value)
+    requests = [asyncio.create_task(ask(Value())), asyncio.create_task(ask(value))]
+    del value
+    await asyncio.sleep(0)
+    here.link.fail(None)
+    error, _ = await asyncio.gather(*requests, return_exceptions=True)
+    assert isinstance(error, NodeDiedError)
+    del _, requests
+    await asyncio.sleep(0)  # the loop itself has them for this turn
+    gc.collect()
+    assert left() is None
