@@ -87,6 +87,15 @@ async def test_what_a_process_uses_is_nobody_elses_until_it_has_ended_whatever_h
     assert node.store.survivors.clients == {}
 
 
+async def test_what_processes_read_stays_as_it_is_when_the_node_stops(node: Node) -> None:
+    node.put(1, MIB)
+    node.pin(node.worker, 1)
+    node.driver.say(messages.FREE, [key(1)])
+    await node.sessions.stop()
+    await asyncio.sleep(0.01)
+    assert node.sessions.by_process == {} and node.store.table.used == MIB
+
+
 async def test_readers_are_asked_for_what_they_do_not_need(node: Node) -> None:
     node.put(1, 6 * MIB)
     node.pin(node.driver, 1)
