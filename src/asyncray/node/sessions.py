@@ -73,8 +73,13 @@ class Session:
         handler(self, *message[1:])
 
     def on_close(self, stream: FrameStream, error: Exception | None) -> None:
-        self.ended_here = self.ended_here or stream.closed_here
+        self.ended_here = self.ended_here or (stream.closed_here and not self._may_have_left())
         self._sessions.closed(self, error)
+
+    def _may_have_left(self) -> bool:
+        """A driver leaves the control plane and its node at the same time: which end is seen first is a matter of
+        chance, and a driver that has left keeps what it reads."""
+        return self.role == "driver" and self.job_id is not None and self._sessions.has_ended(self.job_id)
 
 
 class Sessions(Manager):

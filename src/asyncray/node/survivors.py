@@ -1,7 +1,7 @@
 """Processes whose sessions this node has ended: they may still write to the arena, and read it, until they have ended.
 
-A worker is ended by the pool. A driver, whose message made no sense or whose job is over, goes on with the user's
-program, and the arrays that it has read lie in the arena.
+A worker is ended by the pool. A driver whose message made no sense goes on with the user's program, and the arrays that
+it has read lie in the arena.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from asyncray import messages
 from asyncray.config import DEFAULT
 from asyncray.errors import ObjectLostError, ProtocolError
 
-from .puppet_node import Puppet
+from .puppet_node import JOB, Puppet
 from .store_node import HERE, MIB, THERE, Node, key
 
 
@@ -85,6 +85,16 @@ async def test_what_a_process_uses_is_nobody_elses_until_it_has_ended_whatever_h
             await asyncio.sleep(0.01)
     assert created[0][0] == request and node.store.table.used == 4 * MIB
     assert node.store.survivors.clients == {}
+
+
+async def test_what_a_driver_has_used_comes_back_when_it_leaves_though_its_job_ends_first(node: Node) -> None:
+    node.put(1, MIB)
+    node.pin(node.driver, 1)
+    node.driver.say(messages.FREE, [key(1)])
+    node.create(node.driver, 2, MIB)
+    node.sessions.end_job(JOB)
+    await asyncio.sleep(0.01)
+    assert node.sessions.by_process.keys() == {node.worker.process_id} and node.store.table.used == 0
 
 
 async def test_what_processes_read_stays_as_it_is_when_the_node_stops(node: Node) -> None:
