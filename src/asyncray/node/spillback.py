@@ -37,7 +37,9 @@ class Spillback:
         self._ids: list[bytes] = []
         """Of the view: those that follow the own one, then those before it."""
         self._first = 0
-        """Where in `_ids` the sample starts."""
+        """Where in `_ids` the sample for new requests starts."""
+        self._first_for_waiting = 0
+        """The same for those that wait here: else new ones could keep them at the same nodes for ever."""
         self._hopeless: tuple[float, list[Resources]] = (-1.0, [])
         """What no node of the sample had free, and when that was."""
 
@@ -48,10 +50,10 @@ class Spillback:
         """
         if fits(demand, local.available) and (chosen or utilisation_with(local, demand) <= PACK_BELOW):
             return local
-        best = hybrid(chain((local,), self._sample(now)), demand)
+        best = hybrid(chain((local,), self._sample(self._first, now)), demand)
         if best is not None and fits(demand, best.available):
             return best
-        self._look_further()
+        self._first = self._next(self._first)
         if fits(demand, local.total):
             return local
         return self._place_anywhere(demand, now)
@@ -61,14 +63,12 @@ class Spillback:
         if not must_be_free:
             return self._place_anywhere(demand, now)
         if self._hopeless[0] != now:
-            if self._hopeless[
-                1
-            ]:  # once for all of them: else each of several could come to see the same nodes for ever
-                self._look_further()
+            if self._hopeless[1]:  # together: else each of several could come to look at the same nodes for ever
+                self._first_for_waiting = self._next(self._first_for_waiting)
             self._hopeless = (now, [])
         if demand in self._hopeless[1]:
             return None
-        chosen = hybrid(self._sample(now), demand)
+        chosen = hybrid(self._sample(self._first_for_waiting, now), demand)
         if chosen is not None and fits(demand, chosen.available):
             return chosen
         self._hopeless[1].append(demand)
@@ -88,23 +88,22 @@ class Spillback:
         self._index()
         return hybrid(self._nodes(self._ids), demand)
 
-    def _look_further(self) -> None:
-        self._first += _SAMPLE
-        if self._first >= len(self._ids):
-            self._first = 0
+    def _next(self, first: int) -> int:
+        """Where the sample starts that follows one."""
+        return first + _SAMPLE if first + _SAMPLE < len(self._ids) else 0
 
-    def _sample(self, now: float) -> Iterator[NodeView]:
+    def _sample(self, first: int, now: float) -> Iterator[NodeView]:
         self._expire(now)
         if len(self._ids) != len(self.view):
             self._index()
-        return self._nodes(self._ids[self._first : self._first + _SAMPLE])
+        return self._nodes(self._ids[first : first + _SAMPLE])
 
     def _index(self) -> None:
         ids = sorted(self.view)
         following = bisect(ids, self._local_id)
         self._ids = ids[following:] + ids[:following]
-        if self._first >= len(ids):
-            self._first = 0
+        if max(self._first, self._first_for_waiting) >= len(ids):
+            self._first = self._first_for_waiting = 0
 
     def _nodes(self, ids: list[bytes]) -> Iterator[NodeView]:
         """They are made one by one, for mostly one of the first is chosen."""

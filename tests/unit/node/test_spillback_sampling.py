@@ -86,3 +86,12 @@ def test_a_request_looks_at_all_nodes_in_turn_however_many_others_find_nothing()
 
 def test_a_request_looks_at_all_nodes_in_turn_while_another_one_fits_nowhere() -> None:
     assert found_beside(to_units({"CPU": 64}), feasible=False)
+
+
+def test_a_request_looks_at_all_nodes_in_turn_while_new_ones_come_that_find_nothing() -> None:
+    for free in range(0, NODES, 40):
+        spilling, found = cluster(10, free), False
+        for now in range(20):
+            spilling.place(view(10, 0), {**ONE, "resource": 1}, now)
+            found = found or spilling.place_elsewhere(ONE, now + 0.5, must_be_free=True) is not None
+        assert found, free
