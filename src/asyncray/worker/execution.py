@@ -263,7 +263,7 @@ class Executor:
     def _look(self, seen: Call | None) -> None:
         self._watching = False
         if self._outstanding > 1:
-            if self._running is seen:
+            if seen is not None and self._running is seen:
                 self._hand_back()
             else:
                 self._watch()
