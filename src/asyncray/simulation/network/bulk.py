@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from asyncray.errors import AsyncrayError, AuthenticationError, ConnectionFailed, ObjectLostError, ProtocolError
@@ -27,7 +28,24 @@ _PIECE: Final = 256 * 1024
 _PIECES: Final = 64
 """An object is sent in about so many pieces, if it is large."""
 
-Content = Callable[[Source, int, int], Awaitable[bytes]]
+
+@dataclass(frozen=True, slots=True)
+class _Pages:
+    """A piece of an object in the arena, which is read when it arrives: after sendfile a socket refers to the pages
+    themselves, and whoever writes there meanwhile changes what is received."""
+
+    arena: SharedMemory
+    offset: int
+    size: int
+
+    def __len__(self) -> int:
+        return self.size
+
+    def read(self) -> bytes:
+        return bytes(self.arena.view(self.offset, self.size))
+
+
+Content = Callable[[Source, int, int], Awaitable[bytes | _Pages]]
 """`content(source, start, size)`: a piece of an object. Raises OSError."""
 
 
@@ -43,7 +61,7 @@ class SimulatedBulk:
     async def serve(
         self, host: str, open_source: Callable[[bytes], Source | None], arena: SharedMemory
     ) -> SimulatedListener:
-        async def content(source: Source, start: int, size: int) -> bytes:
+        async def content(source: Source, start: int, size: int) -> bytes | _Pages:
             if source.file is not None:
                 path, offset = source.file
                 piece = bytearray(size)
@@ -51,7 +69,7 @@ class SimulatedBulk:
                     raise OSError(f"{path} is shorter than it should be")
                 return bytes(piece)
             assert source.offset is not None
-            return bytes(arena.view(source.offset + start, size))
+            return _Pages(arena, source.offset + start, size)
 
         listener = _Listener(self._endpoint, self._token, self._network, open_source, content)
         self._endpoint.listen_tcp(host, listener)
@@ -78,6 +96,8 @@ class SimulatedBulk:
 def _deliver(connection: Connection, number: int, payload: Any) -> None:
     link = connection.find(number)
     if isinstance(link, _Sending | _Fetch):
+        if isinstance(payload, _Pages):
+            payload = payload.read()
         if isinstance(payload, bytes):
             connection.traffic.bytes += len(payload)
         link.on_payload(payload)
@@ -209,6 +229,9 @@ class _Sending(_Link):
                 if self.unsent:
                     async with asyncio.timeout(patience):
                         await self._room.wait()
+            # The block stays in place until the receiver has closed the connection, which ends this task.
+            await asyncio.sleep(patience)
+            self.connection.abort(f"the object was not confirmed for {patience:g} s")
         except TimeoutError:
             self.connection.abort(f"nothing was taken for {patience:g} s")
         except OSError as error:
