@@ -108,10 +108,10 @@ async def test_too_large_a_reply_is_refused_and_the_connection_goes_on(stub: Con
     assert (await stub.kv_put(KvPutRequest(value=b"1"))).added
 
 
-async def test_thousands_of_calls_at_once_are_all_answered(stub: ControlStub, control: Control) -> None:
+async def test_a_thousand_calls_at_once_are_all_answered(stub: ControlStub, control: Control) -> None:
     async with asyncio.timeout(PATIENCE):
-        replies = await asyncio.gather(*(stub.kv_get(KvKey(key=b"%d" % number)) for number in range(3000)))
-    assert [reply.value for reply in replies] == [b"%d%d" % (number, number) for number in range(3000)]
+        replies = await asyncio.gather(*(stub.kv_get(KvKey(key=b"%d" % number)) for number in range(1000)))
+    assert [reply.value for reply in replies] == [b"%d%d" % (number, number) for number in range(1000)]
 
 
 async def test_a_request_that_is_not_its_message_is_refused_and_harms_nothing_else(
