@@ -33,7 +33,8 @@ _STORY: Final = 60
 _MANY_DEAD: Final = 100
 _DEAD_SHARE: Final = 0.25
 """What dead processes leave refers to itself all over, 30 KB each: the garbage collector is to look at everything when
-there are more than `_MANY_DEAD` new ones, and so many for each living one."""
+with more than `_MANY_DEAD` new ones memory holds so many more processes than ever lived at a time. Not when they are
+merely many: as a large cluster ends they all are, and each look takes a minute."""
 _TOKEN: Final = "the-token-of-the-simulation"
 
 
@@ -57,7 +58,7 @@ class World:
         self.processes: list[Process] = []
         """All that ever were."""
         self._clock = self.loop.time
-        self._living = 0
+        self._living = self._most_living = 0
         self._newly_dead = 0
         self.failures: list[str] = []
         """Exceptions that nobody handled, or that were caught by whoever catches all, and logged."""
@@ -109,6 +110,7 @@ class World:
         process.on_death(partial(self._died, process))
         self.processes.append(process)
         self._living += 1
+        self._most_living = max(self._most_living, self._living)
         return process
 
     def disk(self, host: str) -> SimulatedDisk:
@@ -147,7 +149,7 @@ class World:
         self.transcript.note(process, f"is dead: {cause}")
         self._living -= 1
         self._newly_dead += 1
-        if self._newly_dead > _MANY_DEAD + _DEAD_SHARE * self._living:
+        if self._living + self._newly_dead > _MANY_DEAD + (1 + _DEAD_SHARE) * self._most_living:
             self._newly_dead = 0
             self.loop.collect_fully()
 
