@@ -239,7 +239,12 @@ def test_what_has_survived_a_collection_is_freed_when_the_callbacks_have_doubled
     assert 800 <= second < 1000
 
 
-def test_many_dead_processes_have_everything_collected(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("at_a_time", "collected"), [(1, [5]), (7, [])], ids=["one after the other", "as a cluster ends"]
+)
+def test_everything_is_collected_when_memory_holds_more_processes_than_ever_lived_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, at_a_time: int, collected: list[int]
+) -> None:
     monkeypatch.setattr("asyncray.simulation.loop._COLLECT_EVERY", 50)
     monkeypatch.setattr("asyncray.simulation.world._MANY_DEAD", 3)
     freed: list[int] = []
@@ -254,11 +259,14 @@ def test_many_dead_processes_have_everything_collected(monkeypatch: pytest.Monke
         for _ in range(150):  # it becomes old
             await asyncio.sleep(0)
         del knot
-        for dead in range(1, 8):
-            world.process(f"worker {dead}", "h").kill("exit code 0")
-            for _ in range(150):
-                await asyncio.sleep(0)
-        return freed
+        dead = 0
+        for _ in range(7 // at_a_time):
+            for process in [world.process(f"worker {number}", "h") for number in range(at_a_time)]:
+                process.kill("exit code 0")
+                dead += 1
+                for _ in range(150):
+                    await asyncio.sleep(0)
+        return freed.copy()
 
     world = World(0, DEFAULT, Conditions(), horizon=10)
-    assert world.run(main(world)) == [4]
+    assert world.run(main(world)) == collected
