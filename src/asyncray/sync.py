@@ -13,7 +13,7 @@ from collections.abc import Coroutine, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
-from asyncray.api import cluster, objects
+from asyncray.api import cluster, freeing, objects
 from asyncray.api.actor import ActorClass as ActorClass
 from asyncray.api.actor import ActorHandle
 from asyncray.api.connection import Connection, require_runtime
@@ -25,7 +25,6 @@ from asyncray.api.remote_function import RemoteFunction as RemoteFunction
 from asyncray.background_loop import BackgroundLoop
 from asyncray.errors import GetTimeoutError
 from asyncray.messages import FOR_GET
-from asyncray.util import freeing
 from asyncray.worker import current
 from asyncray.worker.object_ref import ObjectRef
 from asyncray.worker.objects import NotHere
