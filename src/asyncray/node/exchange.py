@@ -12,7 +12,7 @@ from typing import Any, Final
 from asyncray import messages
 from asyncray.bounded import Remembered
 from asyncray.config import Config
-from asyncray.errors import AsyncrayError, ConnectionFailed, NodeDiedError, ProtocolError
+from asyncray.errors import ConnectionFailed, NodeDiedError, ProtocolError
 from asyncray.messages import Message
 from asyncray.platform import Platform
 from asyncray.rpc.network import Channel
@@ -287,7 +287,7 @@ class Exchange(Manager):
             except BaseException:
                 channel.close()
                 raise
-        except (AsyncrayError, OSError, ValueError) as error:  # the last for what cannot be the name of a host
+        except Exception as error:  # an address that another node has told may be anything
             _log.debug("cannot reach node %s at %s: %s", link.node_id.hex()[:8], link.address, error)
             if link.stream is None:  # else the other side has dialled meanwhile
                 self.lose(link, error)
