@@ -276,6 +276,7 @@ class Objects:
             return
         location: Location = reference.value
         reference.state, reference.value = GONE, None
+        location.told = None  # else its error would be looked at for as long as a callback lives, a function for one
         self._let_go(reference, location)
         self._take_back(location)
 
