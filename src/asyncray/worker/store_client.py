@@ -111,7 +111,13 @@ class StoreClient:
         if offset < 0:
             raise _CREATION_ERRORS.get(kind, ObjectLostError)(why)
         try:
-            return self._attached().writable(offset, size)
+            arena = self._attached()
+            if size <= _WRITTEN_AT_ONCE:
+                return arena.writable(offset, size)
+            # In new memory this takes two seconds for a gigabyte, for which the loop must not stand still.
+            block = await asyncio.to_thread(arena.writable, offset, size)
+            self._check_going_on()
+            return block
         except BaseException:
             self.abort(key)
             raise
@@ -126,14 +132,17 @@ class StoreClient:
     def abort(self, key: bytes) -> None:
         self._node.send(messages.ABORT, key)
 
+    def _check_going_on(self) -> None:
+        if self._runtime.stopping:  # the node is about to give the block to others
+            raise AsyncrayError("asyncray was shut down before the value was stored")
+
     async def put(self, key: bytes, serialized: Serialized) -> None:
         """Stores a value, which must not change meanwhile."""
         block = await self.create(key, serialized.size)
         try:
             for _ in serialized.write_in_steps(block, _WRITTEN_AT_ONCE):
                 await asyncio.sleep(0)
-                if self._runtime.stopping:  # the node is about to give the block to others
-                    raise AsyncrayError("asyncray was shut down before the value was stored")
+                self._check_going_on()
         except BaseException:
             self.abort(key)
             raise
