@@ -219,8 +219,11 @@ class Runtime:
                 await self._listener.close()
         finally:
             self.store.close()
-        if cancellation is not None:
-            raise cancellation
+        try:
+            if cancellation is not None:
+                raise cancellation
+        finally:
+            del cancellation  # what is raised keeps this frame, which must not keep it in turn
 
     def forked(self) -> None:
         """In the child of a fork: whatever is not here yet cannot come. Nothing is sent, and nobody called back."""
