@@ -180,9 +180,8 @@ class Admission:
         if ticket.waiting:
             if not len(self):
                 self._moved, self._available = now, self._table.available
-                if (
-                    self._last_overflow + self._overflow_after < now
-                ):  # else one that comes after the other need not wait
+                # Where the overflow has just helped one, the next need not wait anew.
+                if self._last_overflow + self._overflow_after < now:
                     self._hope(now)
             self._queues[ticket.rank][ticket] = None
 
