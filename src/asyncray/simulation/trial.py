@@ -35,8 +35,6 @@ SMALL_STORE: Final = 2560 * 1024
 """Bytes of a node's store with which some large values go to disk in most programs, and everything can go on."""
 _LOOK_EVERY: Final = 0.05
 """Virtual seconds between two looks at what must always hold."""
-_LOOK_AT_REST_EVERY: Final = 0.5
-"""The same once the drivers are done: little happens then."""
 
 
 class TrialFailed(AsyncrayError):
@@ -198,13 +196,11 @@ class _Runner:
             if asyncio.get_running_loop().time() > deadline:
                 self._wrong += [f"{when}: {sentence}" for sentence in left]
                 self._raise_if_wrong()
-            await asyncio.sleep(_LOOK_AT_REST_EVERY)
+            await asyncio.sleep(0.5)
 
     async def _look(self) -> None:
         while True:
-            await asyncio.sleep(
-                _LOOK_EVERY if len(self._finished) < len(self._program.drivers) else _LOOK_AT_REST_EVERY
-            )
+            await asyncio.sleep(_LOOK_EVERY)
             self._wrong += consistency(self._state())
 
     def _state(self) -> ClusterState:
